@@ -1,0 +1,48 @@
+/**
+ * Every limit of the protocol, in one table, with its unit in its name (shared/spec/protocol.md).
+ * A limit is checked before anything is allocated for what it bounds.
+ */
+export const LIMITS = {
+  /** One signed announcement: an entry (a commit of up to 2^16 coefficients) and a task. */
+  announcementBytesMax: 512 * 1024,
+  /** One frame on a session stream, coordinator to worker: the largest is a repaired announcement. */
+  sessionFrameFromCoordinatorBytesMax: 576 * 1024,
+  /** One frame on a session stream, worker to coordinator: the largest is a result of 2^16 directions' losses. */
+  sessionFrameFromWorkerBytesMax: 64 * 1024,
+  /** Frames waiting to be written to one peer; beyond it the peer is closed and resyncs. */
+  sendQueueBytesMax: 1024 * 1024,
+  /** A session opens with a hello within this time, or it is closed. */
+  helloTimeoutMs: 10_000,
+  /** One chunk of a blob; the last may be shorter. */
+  blobChunkBytes: 256 * 1024,
+  /** A blob's list of chunk hashes (32 bytes each): 4 MiB is 32 GiB of blob. */
+  blobListBytesMax: 4 * 1024 * 1024,
+  /** Chunks a requester keeps outstanding at one donor. */
+  blobChunksOutstandingMax: 4,
+  /** Announcements in one answer to a ledger-range request. */
+  rangeAnnouncementsMax: 256,
+  /** Bytes of announcements in one answer to a ledger-range request. */
+  rangeBytesMax: 1024 * 1024,
+  /** A request on the range or blob protocol is answered within this time, or the stream is aborted. */
+  requestTimeoutMs: 30_000,
+  /** Streams that one peer may hold open on each request protocol. */
+  requestStreamsPerPeerMax: 8,
+  /** The worker's sign of life on its session, and how long silence is borne. */
+  heartbeatMs: 5_000,
+  silenceMsMax: 20_000,
+  /** Our own redial: exponential with full jitter between these, for ever. */
+  redialMsMin: 250,
+  redialMsMax: 15_000,
+  /** Connections a coordinator holds. */
+  connectionsMax: 2_000,
+  /** Text that people choose: a worker's name, its device line. */
+  nameCharactersMax: 64,
+  deviceCharactersMax: 128,
+  /** Groups of one step, and directions of one step over all its groups. */
+  groupsPerStepMax: 64,
+  directionsPerStepMax: 65_536,
+  /** Runs of slots in one assignment. */
+  slotRunsMax: 1_024,
+  /** The manifest's bytes. */
+  manifestBytesMax: 1024 * 1024,
+} as const;
