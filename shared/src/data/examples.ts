@@ -88,7 +88,8 @@ export function decodeExamples(blob: Uint8Array): Examples {
   const expected = HEADER_BYTES + 8 * count + tokenBytes * total;
   if (blob.byteLength !== expected) throw malformed(`${blob.byteLength} bytes are not the ${expected} that its header says`);
 
-  const bytes = blob.byteOffset % 4 === 0 ? blob : blob.slice();
+  // A copy by constructor: the slice of a Buffer would share its memory, unaligned as it was.
+  const bytes = blob.byteOffset % 4 === 0 ? blob : new Uint8Array(blob);
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset + HEADER_BYTES, 2 * count);
   const starts = startsOf(words.subarray(0, count), total);
   const labels = Int32Array.from(words.subarray(count));

@@ -40,7 +40,7 @@ describe("floatsOf", () => {
     const tensor = tensorOf("w", [2, 3], values);
     const aligned = floatsOf(tensor);
     expect(aligned.ok && aligned.values.buffer).toBe(values.buffer);
-    const moved = new Uint8Array(25).subarray(1);
+    const moved = Buffer.alloc(25).subarray(1);
     moved.set(tensor.rawData);
     expect(floatsOf({ ...tensor, rawData: moved })).toEqual({ ok: true, shape: [2, 3], values });
   });

@@ -76,6 +76,7 @@ export function floatsOf(tensor: TensorProto): { ok: true; shape: number[]; valu
   if (stored !== count)
     return refused(`has data for ${stored} elements, but its shape [${shape.join(", ")}] has ${count}; export the model again`);
   if (rawData.byteLength === 0) return { ok: true, shape, values: Float32Array.from(floatData) };
-  const aligned = rawData.byteOffset % 4 === 0 ? rawData : rawData.slice();
+  // A copy by constructor: the slice of a Buffer would share its memory, unaligned as it was.
+  const aligned = rawData.byteOffset % 4 === 0 ? rawData : new Uint8Array(rawData);
   return { ok: true, shape, values: new Float32Array(aligned.buffer, aligned.byteOffset, count) };
 }
