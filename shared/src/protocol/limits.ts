@@ -11,6 +11,9 @@ export const LIMITS = {
   sessionFrameFromWorkerBytesMax: 64 * 1024,
   /** Frames waiting to be written to one peer; beyond it the peer is closed and resyncs. */
   sendQueueBytesMax: 1024 * 1024,
+  /** What one session may bring in per second, and twice that in a burst: a peer beyond it is closed. */
+  sessionFramesPerSecondMax: 500,
+  sessionBytesPerSecondMax: 4 * 1024 * 1024,
   /** A session opens with a hello within this time, or it is closed. */
   helloTimeoutMs: 10_000,
   /** One chunk of a blob; the last may be shorter. */
@@ -33,8 +36,29 @@ export const LIMITS = {
   /** Our own redial: exponential with full jitter between these, for ever. */
   redialMsMin: 250,
   redialMsMax: 15_000,
-  /** Connections a coordinator holds. */
+  /** Connections a coordinator holds, those still being upgraded, and new ones per second from one address (laboratories share one). */
   connectionsMax: 2_000,
+  connectionsPendingMax: 500,
+  connectionsPerSecondPerAddressMax: 200,
+  /** TCP connections the kernel queues before the listener accepts them. */
+  listenBacklogMax: 1_024,
+  /** Opening a connection, with its upgrade, takes at most this long. */
+  dialTimeoutMs: 10_000,
+  /** The transport's own ping; it finds half-open connections that carry no session. */
+  pingIntervalMs: 30_000,
+  /** How long a closing stream or node may take to hand over what it still holds. */
+  closeTimeoutMs: 2_000,
+  /** Bytes a peer may send ahead of our reading on one stream, and what an unread stream may hold. */
+  streamWindowBytesMax: 1024 * 1024,
+  streamUnreadBytesMax: 2 * 1024 * 1024,
+  /** One gossip packet from a peer: several announcements travel in one. */
+  gossipPacketBytesMax: 2 * 1024 * 1024,
+  /** Gossip waiting to be written to one peer. */
+  gossipQueueBytesMax: 2 * 1024 * 1024,
+  /** What one peer's topic subscriptions may cost; gossipsub counts 1 KiB and the name for each. */
+  gossipTopicBytesPerPeerMax: 16 * 1024,
+  /** Announcements in a row that gossip could not hand to a subscriber before its connection is closed to start afresh. */
+  gossipMissesMax: 3,
   /** Text that people choose: a worker's name, its device line. */
   nameCharactersMax: 64,
   deviceCharactersMax: 128,
@@ -44,5 +68,5 @@ export const LIMITS = {
   /** Runs of slots in one assignment. */
   slotRunsMax: 1_024,
   /** The manifest's bytes. */
-  manifestBytesMax: 1024 * 1024,
+  manifestBytesMax: 512 * 1024,
 } as const;

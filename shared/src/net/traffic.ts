@@ -1,0 +1,58 @@
+/**
+ * Bytes in and out: payload by kind (counted where a room hands bytes over) and wire totals (counted by libp2p at the socket,
+ * with Noise, Yamux, identify and pings in them). Blobs and ledger ranges are kept apart from what a step costs.
+ */
+import type { Registry } from "prom-client";
+import { BLOB_PROTOCOL, RANGE_PROTOCOL } from "../protocol/topics.ts";
+
+export interface Flow {
+  in: number;
+  out: number;
+}
+
+export const PAYLOAD_KINDS = ["announcement", "session", "range", "blob"] as const;
+export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
+
+export interface Traffic {
+  /** Announcements and session frames: what a step costs. */
+  payload: Flow;
+  /** Everything on the sockets without the bytes of blob and range streams (their Noise and Yamux framing, about 0.1 %, stays in). */
+  wire: Flow;
+  byKind: Record<PayloadKind, Flow>;
+  /** Everything on the sockets. */
+  wireTotal: Flow;
+}
+
+export interface TrafficCounter {
+  count(kind: PayloadKind, direction: keyof Flow, bytes: number): void;
+  readTraffic(): Promise<Traffic>;
+}
+
+/** The counter group of @libp2p/prometheus-metrics; its label `protocol` reads "global sent", "/zoswarm/blob/1 received" and so on. */
+const TRANSFER_METRIC = "libp2p_data_transfer_bytes_total";
+
+export function createTraffic(registry: Registry): TrafficCounter {
+  const byKind = Object.fromEntries(PAYLOAD_KINDS.map((kind) => [kind, { in: 0, out: 0 }])) as Record<PayloadKind, Flow>;
+  return {
+    count(kind, direction, bytes) {
+      byKind[kind][direction] += bytes;
+    },
+    async readTraffic() {
+      const metric = await registry.getSingleMetric(TRANSFER_METRIC)?.get();
+      const transferred = new Map(metric?.values.map(({ labels, value }) => [String(labels.protocol), value]));
+      const flow = (name: string): Flow => ({ in: transferred.get(`${name} received`) ?? 0, out: transferred.get(`${name} sent`) ?? 0 });
+      const wireTotal = flow("global");
+      const apart = [flow(BLOB_PROTOCOL), flow(RANGE_PROTOCOL)];
+      const { announcement, session } = byKind;
+      return {
+        payload: { in: announcement.in + session.in, out: announcement.out + session.out },
+        wire: {
+          in: apart.reduce((rest, { in: bytes }) => rest - bytes, wireTotal.in),
+          out: apart.reduce((rest, { out: bytes }) => rest - bytes, wireTotal.out),
+        },
+        byKind: structuredClone(byKind),
+        wireTotal,
+      };
+    },
+  };
+}
