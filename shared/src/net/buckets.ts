@@ -3,6 +3,8 @@
 export interface Bucket {
   /** Takes `amount` if it is there. `nowMs` must not run backwards. */
   take(amount: number, nowMs: number): boolean;
+  /** Takes `amount` even into debt, for what is known only afterwards: until the debt is paid, `take` refuses everything. */
+  owe(amount: number): void;
 }
 
 /** A bucket that refills at `perSecond` and holds at most `burst`; it starts full. */
@@ -16,6 +18,9 @@ export function createBucket({ perSecond, burst }: { perSecond: number; burst: n
       if (amount > level) return false;
       level -= amount;
       return true;
+    },
+    owe(amount) {
+      level -= amount;
     },
   };
 }

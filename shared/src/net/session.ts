@@ -3,11 +3,10 @@
  * A peer that does not read, or sends too much, loses its session; it never costs more memory than the limits say.
  */
 import type { Connection, Stream } from "@libp2p/interface";
-import { peerIdFromString } from "@libp2p/peer-id";
-import { multiaddr } from "@multiformats/multiaddr";
 import { LIMITS } from "../protocol/limits.ts";
 import { SESSION_PROTOCOL } from "../protocol/topics.ts";
 import { createBucket } from "./buckets.ts";
+import { type DialCode, dialStream } from "./dial.ts";
 import { createFrameReader, encodeFrame } from "./frames.ts";
 import type { SwarmNode } from "./node.ts";
 import type { Flow } from "./traffic.ts";
@@ -26,9 +25,6 @@ export const SESSION_END_CODES = [
   "handler-failed",
 ] as const;
 export type SessionEndCode = (typeof SESSION_END_CODES)[number];
-
-export const DIAL_CODES = ["unreachable", "wrong-peer", "wrong-protocol", "aborted"] as const;
-export type DialCode = (typeof DIAL_CODES)[number];
 
 export interface Session {
   peerId: string;
@@ -49,24 +45,17 @@ export type OpenedSession = { ok: true; session: Session; remoteAddress: string 
 
 /** Opens a session to a peer: one of its addresses must answer, or, given a peer id, it must be connected. */
 export async function openSession(node: SwarmNode, peer: string | readonly string[], signal: AbortSignal): Promise<OpenedSession> {
-  const addresses = typeof peer === "string" ? [peer] : peer;
-  try {
-    const target = addresses.every((address) => address.startsWith("/"))
-      ? addresses.map((a) => multiaddr(a))
-      : peerIdFromString(addresses[0] ?? "");
-    const connection = await node.libp2p.dial(target, { signal });
-    const stream = await connection.newStream(SESSION_PROTOCOL, { signal });
-    const session = createSession(
-      node,
-      stream,
-      connection,
-      LIMITS.sessionFrameFromCoordinatorBytesMax,
-      LIMITS.sessionFrameFromWorkerBytesMax,
-    );
-    return { ok: true, session, remoteAddress: connection.remoteAddr.toString() };
-  } catch (error) {
-    return { ok: false, ...dialFailure(error as Error, addresses.join(", "), signal) };
-  }
+  const dialled = await dialStream(node, peer, SESSION_PROTOCOL, signal);
+  if (!dialled.ok) return dialled;
+  const { stream, connection } = dialled;
+  const session = createSession(
+    node,
+    stream,
+    connection,
+    LIMITS.sessionFrameFromCoordinatorBytesMax,
+    LIMITS.sessionFrameFromWorkerBytesMax,
+  );
+  return { ok: true, session, remoteAddress: connection.remoteAddr.toString() };
 }
 
 /** Accepts sessions. A peer has one: a second replaces the first. `onSession` sets its handlers at once. */
@@ -183,20 +172,5 @@ function createSession(node: SwarmNode, stream: Stream, connection: Connection, 
       settle("closed");
       await flushAndClose();
     },
-  };
-}
-
-/** Says for people why a peer could not be reached. */
-export function dialFailure(error: Error, address: string, signal: AbortSignal): { code: DialCode; message: string } {
-  if (signal.aborted) return { code: "aborted", message: `dial ${address}: given up` };
-  const causes = [error, ...(error instanceof AggregateError ? (error.errors as Error[]) : [])];
-  const why = causes.map(({ message }) => message).join("; ");
-  if (causes.some(({ name }) => name === "UnsupportedProtocolError"))
-    return { code: "wrong-protocol", message: `${address} speaks another protocol version: bring both programs to the same release` };
-  if (causes.some(({ name }) => name === "UnexpectedPeerError") || /does not match expected remote identity/.test(why))
-    return { code: "wrong-peer", message: `${address} is answered by another peer id: ask for the coordinator's current address` };
-  return {
-    code: "unreachable",
-    message: `cannot reach ${address} (${why}); check the address, that the coordinator runs, and its firewall`,
   };
 }

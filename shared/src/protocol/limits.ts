@@ -28,8 +28,19 @@ export const LIMITS = {
   rangeBytesMax: 1024 * 1024,
   /** A request on the range or blob protocol is answered within this time, or the stream is aborted. */
   requestTimeoutMs: 30_000,
-  /** Streams that one peer may hold open on each request protocol. */
+  /** Streams that one peer, and all peers together, may hold open on each request protocol. */
   requestStreamsPerPeerMax: 8,
+  requestStreamsMax: 256,
+  /** Requests per second of one peer on each request protocol, twice that in a burst. */
+  requestsPerSecondPerPeerMax: 500,
+  /** What ranges and blobs may carry out per second, to one peer and to all together, each on its own protocol. */
+  requestBytesPerSecondPerPeerMax: 64 * 1024 * 1024,
+  requestBytesPerSecondMax: 256 * 1024 * 1024,
+  /** Peers whose buckets are remembered; the longest known are forgotten first. */
+  requestPeersRememberedMax: 4_096,
+  /** A donor that is busy is asked again after up to this long, this many times in a row before it is given up. */
+  busyPauseMsMax: 1_000,
+  busyAnswersMax: 60,
   /** The worker's sign of life on its session, and how long silence is borne. */
   heartbeatMs: 5_000,
   silenceMsMax: 20_000,
