@@ -4,7 +4,7 @@
  */
 import type { Connection, Stream } from "@libp2p/interface";
 import { LIMITS } from "../protocol/limits.ts";
-import { type Bucket, createBucket } from "./buckets.ts";
+import { type Admission, createAdmission } from "./admission.ts";
 import { createFrameReader, encodeFrame } from "./frames.ts";
 import type { SwarmNode } from "./node.ts";
 import type { PayloadKind } from "./traffic.ts";
@@ -39,59 +39,6 @@ export async function serveRequests(node: SwarmNode, handling: RequestHandling):
   };
   await node.libp2p.handle(handling.protocol, open, { maxInboundStreams: LIMITS.requestStreamsPerPeerMax });
   return counts;
-}
-
-interface Admission {
-  /** There were too many streams already: answer "busy" and close. */
-  crowded: boolean;
-  /** Whether the peer's and everybody's budget is open for one more request. */
-  admits(): boolean;
-  /** Charges an answer to both budgets. */
-  charge(bytes: number): void;
-  leave(): void;
-}
-
-/** Streams and budgets, per peer and in total. Buckets outlive streams, or a new stream would be a new budget. */
-function createAdmission(): (peerId: string) => Admission {
-  const total = createBucket({ perSecond: LIMITS.requestBytesPerSecondMax, burst: LIMITS.requestBytesPerSecondMax });
-  const buckets = new Map<string, { requests: Bucket; bytes: Bucket }>();
-  const streams = new Map<string, number>();
-  let all = 0;
-  return (peerId) => {
-    const known = buckets.get(peerId) ?? {
-      requests: createBucket({ perSecond: LIMITS.requestsPerSecondPerPeerMax, burst: 2 * LIMITS.requestsPerSecondPerPeerMax }),
-      bytes: createBucket({ perSecond: LIMITS.requestBytesPerSecondPerPeerMax, burst: LIMITS.requestBytesPerSecondPerPeerMax }),
-    };
-    buckets.delete(peerId);
-    buckets.set(peerId, known);
-    for (const [oldest] of buckets) {
-      if (buckets.size <= LIMITS.requestPeersRememberedMax) break;
-      buckets.delete(oldest);
-    }
-    const own = (streams.get(peerId) ?? 0) + 1;
-    streams.set(peerId, own);
-    all += 1;
-    let left = false;
-    return {
-      crowded: own > LIMITS.requestStreamsPerPeerMax || all > LIMITS.requestStreamsMax,
-      admits() {
-        const nowMs = performance.now();
-        return known.bytes.take(0, nowMs) && total.take(0, nowMs) && known.requests.take(1, nowMs);
-      },
-      charge(bytes) {
-        known.bytes.owe(bytes);
-        total.owe(bytes);
-      },
-      leave() {
-        if (left) return;
-        left = true;
-        all -= 1;
-        const rest = (streams.get(peerId) ?? 1) - 1;
-        if (rest > 0) streams.set(peerId, rest);
-        else streams.delete(peerId);
-      },
-    };
-  };
 }
 
 async function serveStream(

@@ -166,3 +166,21 @@ test("a requester that asks without reading waits on one answer; one that asks t
   await answered;
   expect(counts.malformed).toBe(1);
 });
+
+test("a donor that is busy is asked again", async () => {
+  const bytes = content(100);
+  const files = await cacheIn("donor");
+  const put = await files.put(bytes);
+  if (!put.ok) throw new Error(put.message);
+  const answers = [Uint8Array.of(1), Uint8Array.of(0, ...(files.list(put.id) ?? [])), Uint8Array.of(1), Uint8Array.of(0, ...bytes)];
+  const donor = keep(await loopbackNode("coordinator"));
+  await donor.libp2p.handle(BLOB_PROTOCOL, (stream) =>
+    stream.addEventListener("message", () => stream.send(encodeFrame(answers.shift() ?? bytes))),
+  );
+  const worker = keep(await loopbackNode("worker"));
+  expect(await fetchBlob(worker, donor.addresses(), put.id, await cacheIn("mine"), { signal: never })).toMatchObject({
+    ok: true,
+    dropped: [],
+  });
+  expect(answers).toEqual([]);
+});

@@ -74,17 +74,6 @@ test("malformed requests are counted and end their stream, and the node serves o
   expect(counts).toEqual({ malformed: 1, ok: 1 });
 });
 
-test("a peer that asks without pause is told busy, another is not", async () => {
-  const { donor, worker, fetch } = await serving(() => []);
-  const codes = new Set<string>();
-  for (let i = 0; i < 40 && !codes.has("busy"); i++)
-    for (const range of await Promise.all(Array.from({ length: 6 }, () => fetch(0)))) codes.add(range.ok ? "ok" : range.code);
-  expect([...codes]).toContain("ok");
-  const other = keep(await loopbackNode("worker"));
-  expect(await fetchRange(other, donor.addresses(), 0, never)).toEqual({ ok: true, announcements: [] });
-  expect(worker.peers()).toEqual([donor.peerId]);
-});
-
 test("a donor that goes away, or speaks no ranges, is an error value", async () => {
   const donor = keep(await loopbackNode("coordinator"));
   const worker = keep(await loopbackNode("worker"));
