@@ -53,7 +53,7 @@ export function valueInfoOf(name: string, type: ElementType, dimensions: readonl
   return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value: { case: "tensorType", value: tensor } }) });
 }
 
-/** A node of the standard operators; its name is `name`, or that of its first output. */
+/** A node of the standard operators, named after its first output. */
 export function nodeOf(
   opType: string,
   input: readonly string[],
