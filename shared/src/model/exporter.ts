@@ -2,7 +2,6 @@
  * Puts trained weights back into the model they came from. Nothing else of the file changes: names, inputs, outputs and frozen tensors stay.
  */
 import type { TensorSpec } from "../zo/lattice.ts";
-import { tensorOf } from "./graph.ts";
 import { readModel, writeModel } from "./onnx.ts";
 
 /**
@@ -22,7 +21,7 @@ export function exportModel(original: Uint8Array, tensors: readonly TensorSpec[]
       throw new Error(
         `the tensor "${old.name}" has the shape [${old.dims}] in this file and [${tensor.shape}] in the job; take the job's own model`,
       );
-    return { ...tensorOf(old.name, tensor.shape, thetaOf(tensor.x, tensor.q)), docString: old.docString };
+    return { ...old, rawData: new Uint8Array(thetaOf(tensor.x, tensor.q).buffer), floatData: [] };
   });
   const missing = trained.keys().next().value;
   if (missing !== undefined) throw new Error(`the tensor "${missing}" is not in this file; take the job's own model`);
@@ -30,7 +29,7 @@ export function exportModel(original: Uint8Array, tensors: readonly TensorSpec[]
 }
 
 /** Spec 1: a product by a power of two, exact for every lattice point. */
-function thetaOf(x: Int32Array, q: number): Float32Array {
+function thetaOf(x: Int32Array, q: number): Float32Array<ArrayBuffer> {
   const unit = 2 ** -q;
   const theta = new Float32Array(x.length);
   for (let i = 0; i < x.length; i++) theta[i] = (x[i] as number) * unit;

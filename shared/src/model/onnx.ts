@@ -41,7 +41,7 @@ export function readModel(bytes: Uint8Array): { ok: true; model: Model } | Refus
   const opset = opsetOf(model);
   if (opset < OPSET_MIN || opset > OPSET_MAX)
     return refused(`the model's opset is ${opset}; it must be ${OPSET_MIN} to ${OPSET_MAX}: export it again, for instance with opset 17`);
-  return { ok: true, model: { ...model, graph } };
+  return { ok: true, model: model as Model };
 }
 
 /** Writes an ONNX file. */
