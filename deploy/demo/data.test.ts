@@ -47,7 +47,7 @@ describe("readMail", () => {
   });
 });
 
-describe("writeMails", () => {
+describe("writeMails", { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), "zoswarm-mails-"));
   let mails: Mails;
   beforeAll(async () => {

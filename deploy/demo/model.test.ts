@@ -43,7 +43,7 @@ function parametersOf(model: Model): number {
   return found.tensors.reduce((sum, { values }) => sum + values.length, 0);
 }
 
-describe("the encoder", () => {
+describe("the encoder", { timeout: 60_000 }, () => {
   const reference = fileURLToPath(new URL("../../../shared/models/use-lite/use-lite-encoder.onnx", import.meta.url));
 
   it("has 6,975,744 parameters", async () => {
@@ -60,7 +60,7 @@ describe("the encoder", () => {
   });
 });
 
-describe("convertModel", () => {
+describe("convertModel", { timeout: 60_000 }, () => {
   let files: Awaited<ReturnType<typeof convertModel>>;
   beforeAll(async () => {
     files = await convertModel(join(folder, "new", "place"));
