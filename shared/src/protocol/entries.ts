@@ -1,0 +1,139 @@
+/**
+ * What a ledger may say: the entries, their tuples on the wire and their schema, together (shared/spec/ledger.md).
+ * Coefficients travel packed little-endian with a width byte; everything else is plain msgpack.
+ */
+import * as z from "zod";
+import type { GroupCommit } from "../zo/commit.ts";
+import { LIMITS } from "./limits.ts";
+
+export const u32 = z.int().min(0).max(0xffffffff);
+export const stepNumber = z.int().min(0).max(0xfffffffe);
+export const bytes32 = z.instanceof(Uint8Array).refine((b) => b.byteLength === 32, "32 bytes");
+/** -1 is the initial state, before any step. */
+const stateStep = z.int().min(-1).max(0xfffffffe);
+const finite = z.number();
+/** Text that a terminal and a page will show: printable, bounded. */
+export const shownText = (charactersMax: number) =>
+  z
+    .string()
+    .max(charactersMax)
+    .regex(/^[\P{C}]*$/u, "printable characters only");
+export const peerIdText = z.string().regex(/^[1-9A-HJ-NP-Za-km-z]{20,80}$/, "a peer id in base58");
+
+/** Packs coefficients in the narrowest of 1, 2 or 4 bytes each, little-endian (spec 5). */
+export function packCoefficients(a: ArrayLike<number>): { width: 1 | 2 | 4; bytes: Uint8Array } {
+  let largest = 0;
+  for (let k = 0; k < a.length; k++) largest = Math.max(largest, Math.abs(a[k] ?? 0));
+  const width = largest <= 0x7f ? 1 : largest <= 0x7fff ? 2 : 4;
+  const bytes = new Uint8Array(a.length * width);
+  const view = new DataView(bytes.buffer);
+  for (let k = 0; k < a.length; k++) {
+    const v = a[k] ?? 0;
+    if (width === 1) view.setInt8(k, v);
+    else if (width === 2) view.setInt16(k * 2, v, true);
+    else view.setInt32(k * 4, v, true);
+  }
+  return { width, bytes };
+}
+
+function unpackCoefficients(width: 1 | 2 | 4, bytes: Uint8Array): Int32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Int32Array.from({ length: bytes.byteLength / width }, (_, k) =>
+    width === 1 ? view.getInt8(k) : width === 2 ? view.getInt16(k * 2, true) : view.getInt32(k * 4, true),
+  );
+}
+
+const groupTuple = z
+  .tuple([
+    z.int().min(0).max(0xffffff),
+    z.int().min(0).max(16),
+    z.int().min(-8).max(80),
+    z.literal([1, 2, 4]),
+    z.instanceof(Uint8Array),
+  ])
+  .refine(([, m, , width, bytes]) => bytes.byteLength === width * 2 ** m, "2^m coefficients of the stated width")
+  .transform(([g, m, p, width, bytes]): GroupCommit => ({ g, m, p, a: unpackCoefficients(width, bytes) }));
+
+const groupsTuple = z
+  .array(groupTuple)
+  .min(1)
+  .max(LIMITS.groupsPerStepMax)
+  .refine((groups) => groups.every((group, i) => i === 0 || group.g > (groups[i - 1]?.g ?? -1)), "groups in ascending g, each once");
+
+const commitTuple = z
+  .tuple([
+    z.literal(0),
+    stepNumber,
+    groupsTuple,
+    finite.nullable(),
+    z.array(z.tuple([u32, z.int().min(1).max(LIMITS.directionsPerStepMax)])).max(LIMITS.directionsPerStepMax),
+  ])
+  .refine(
+    ([, , groups, , runs]) => groups.reduce((n, g) => n + 2 ** g.m, 0) === runs.reduce((n, [, length]) => n + length, 0),
+    "contributors cover every slot once",
+  )
+  .transform(([, step, groups, meanLoss, contributors]) => ({ kind: "commit" as const, step, groups, meanLoss, contributors }));
+
+const rosterTuple = z
+  .tuple([z.literal(1), z.array(z.tuple([peerIdText, shownText(LIMITS.nameCharactersMax)])).min(1).max(256)])
+  .transform(([, peers]) => ({ kind: "roster" as const, peers: peers.map(([peerId, name]) => ({ peerId, name })) }));
+
+const rateTuple = z
+  .tuple([z.literal(2), finite.positive(), z.int().min(-24).max(0)])
+  .transform(([, rate, epsilonLog2]) => ({ kind: "rate" as const, rate, epsilonLog2 }));
+
+const evaluationTuple = z
+  .tuple([z.literal(3), stateStep, bytes32, finite, finite.min(0).max(1), u32])
+  .transform(([, step, stateHash, loss, accuracy, examples]) => ({
+    kind: "evaluation" as const,
+    step,
+    stateHash: toHex(stateHash),
+    loss,
+    accuracy,
+    examples,
+  }));
+
+const restoreTuple = z
+  .tuple([z.literal(4), stateStep, bytes32])
+  .transform(([, step, stateHash]) => ({ kind: "restore" as const, step, stateHash: toHex(stateHash) }));
+
+const epochTuple = z.tuple([z.literal(5), u32]).transform(([, epoch]) => ({ kind: "epoch" as const, epoch }));
+
+export const entrySchema = z.union([commitTuple, rosterTuple, rateTuple, evaluationTuple, restoreTuple, epochTuple]);
+export type Entry = z.output<typeof entrySchema>;
+export type CommitEntry = Extract<Entry, { kind: "commit" }>;
+
+/** An entry's tuple, as it stands in a signed payload. */
+export function entryTuple(entry: Entry): unknown[] {
+  switch (entry.kind) {
+    case "commit":
+      return [
+        0,
+        entry.step,
+        entry.groups.map(({ g, m, p, a }) => {
+          const { width, bytes } = packCoefficients(a);
+          return [g, m, p, width, bytes];
+        }),
+        entry.meanLoss,
+        entry.contributors,
+      ];
+    case "roster":
+      return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
+    case "rate":
+      return [2, entry.rate, entry.epsilonLog2];
+    case "evaluation":
+      return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.accuracy, entry.examples];
+    case "restore":
+      return [4, entry.step, fromHex(entry.stateHash)];
+    case "epoch":
+      return [5, entry.epoch];
+  }
+}
+
+export function toHex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+}
+
+export function fromHex(hex: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(hex, "hex"));
+}

@@ -1,0 +1,72 @@
+/**
+ * The manifest: what a job IS. Its bytes hash to the job's id; key, tensors and commit key never change after it is made.
+ * It is JSON so that people and auditors read it; the bytes are kept as they were written.
+ */
+import * as z from "zod";
+import { ESTIMATORS } from "./announcement.ts";
+import { shownText, u32 } from "./entries.ts";
+import { LIMITS } from "./limits.ts";
+import { sha256Hex } from "./signing.ts";
+import { PROTOCOL_VERSION } from "./topics.ts";
+
+const hex32 = z.string().regex(/^[0-9a-f]{64}$/, "64 hex digits");
+const blob = z.strictObject({ id: hex32, bytes: z.int().min(1).max(32 * 2 ** 30) });
+
+const tensor = z
+  .strictObject({
+    name: z.string().min(1).max(512),
+    shape: z.array(z.int().min(1).max(2 ** 31)).max(8),
+    q: z.int().min(16).max(28),
+    gain: z.int().min(-8).max(8),
+  })
+  .refine(({ q, gain }) => q + gain >= 16 && q + gain <= 36, "16 <= q + gain <= 36 (spec 1)");
+
+export const manifestSchema = z.strictObject({
+  version: z.literal(PROTOCOL_VERSION),
+  name: shownText(LIMITS.nameCharactersMax).min(1),
+  key: z.tuple([u32, u32, u32, u32]),
+  commitKey: hex32,
+  stateHash: hex32,
+  staleness: z.literal(0),
+  model: blob,
+  initial: blob,
+  examples: blob,
+  tensors: z.array(tensor).min(1).max(65_536),
+  classes: z.int().min(2).max(65_536),
+  job: z.strictObject({
+    steps: z.int().min(1).max(0xfffffffe),
+    groups: z.int().min(1).max(LIMITS.groupsPerStepMax),
+    directionsLog2: z.int().min(0).max(16),
+    batch: z.int().min(1).max(4096),
+    epsilonLog2: z.int().min(-24).max(0),
+    estimator: z.enum(ESTIMATORS),
+    rule: z.enum(["plain", "normalised"]),
+    rate: z.number().positive().max(1e3),
+    evaluateEvery: z.int().min(1).max(1e6),
+    deadlineMs: z.int().min(100).max(3_600_000),
+    quorum: z.number().min(0).max(1),
+  }),
+});
+export type Manifest = z.output<typeof manifestSchema>;
+
+export type ReadManifest = { ok: true; manifest: Manifest; jobId: string } | { ok: false; code: "too-large" | "malformed" | "wrong-schema"; message: string };
+
+/** Reads manifest bytes from a file or a peer: size, JSON, schema. The job id is the SHA-256 of these bytes. */
+export function readManifest(bytes: Uint8Array): ReadManifest {
+  if (bytes.byteLength > LIMITS.manifestBytesMax)
+    return { ok: false, code: "too-large", message: `the manifest has ${bytes.byteLength} bytes; the limit is ${LIMITS.manifestBytesMax}` };
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    return { ok: false, code: "malformed", message: `the manifest is no JSON: ${(error as Error).message}` };
+  }
+  const parsed = manifestSchema.safeParse(value);
+  if (!parsed.success) return { ok: false, code: "wrong-schema", message: z.prettifyError(parsed.error) };
+  return { ok: true, manifest: parsed.data, jobId: sha256Hex(bytes) };
+}
+
+/** The manifest's bytes: written once, when the job is made. */
+export function manifestBytes(manifest: Manifest): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(manifest, null, 1)}\n`);
+}

@@ -1,0 +1,98 @@
+/**
+ * A replica as a reducer: what an announcement does to the node that receives it. Never touches disk, clock or parameters; the
+ * shell performs the effects in order, and the same ledger gives the same effects on every node.
+ */
+import type { KeyObject } from "node:crypto";
+import { branchTo, emptyHistory, extend, type History, stepOf } from "../ledger/folds.ts";
+import type { Task } from "../protocol/announcement.ts";
+import type { AnnouncementCode } from "../protocol/codes.ts";
+import type { CommitEntry } from "../protocol/entries.ts";
+import { type Head, validateAnnouncement } from "../protocol/validate.ts";
+
+export interface Replica {
+  jobId: string;
+  history: History;
+  /** Payload hash by place in the ledger. */
+  hashes: string[];
+  steps: number;
+  evaluateEvery: number;
+  /** Why this node no longer follows the ledger, if so. */
+  stopped: string | null;
+}
+
+export type ReplicaEffect =
+  | { kind: "append"; seq: number; bytes: Uint8Array }
+  | { kind: "apply"; commit: CommitEntry }
+  | { kind: "restore"; commits: CommitEntry[]; step: number; stateHash: string }
+  | { kind: "checkpoint"; step: number }
+  | { kind: "compare"; step: number; stateHash: string }
+  | { kind: "task"; task: Task; head: string }
+  | { kind: "fetch"; fromSeq: number }
+  | { kind: "stop"; code: "fork" | "bad-entry"; message: string };
+
+export function createReplica(jobId: string, job: { steps: number; evaluateEvery: number }): Replica {
+  return { jobId, history: emptyHistory(jobId), hashes: [], steps: job.steps, evaluateEvery: job.evaluateEvery, stopped: null };
+}
+
+/** What the validation functions need to know of this replica. */
+export function headOf(replica: Replica): Head {
+  const { history, hashes, jobId } = replica;
+  return { jobId, epoch: history.epoch, nextSeq: history.nextSeq, headHash: history.headHash, hashAt: (seq) => hashes[seq] };
+}
+
+/** A checkpoint is the state after every `evaluateEvery` steps and after the last: there each node computes its state hash. */
+export function isCheckpoint(replica: { steps: number; evaluateEvery: number }, step: number): boolean {
+  return (step + 1) % replica.evaluateEvery === 0 || step === replica.steps - 1;
+}
+
+/**
+ * Takes announcement bytes from gossip, a repair, a range or the node's own disk. Changes `replica` in place and returns the
+ * outcome and the effects, to be performed in order. `stored` marks bytes that are on disk already.
+ */
+export function receive(
+  replica: Replica,
+  bytes: Uint8Array,
+  commitKey: KeyObject,
+  stored = false,
+): { code: AnnouncementCode; effects: ReplicaEffect[] } {
+  if (replica.stopped !== null) return { code: "old", effects: [] };
+  const validated = validateAnnouncement(bytes, headOf(replica), commitKey);
+  if (!validated.ok) {
+    if (validated.code === "gap") return { code: "gap", effects: [{ kind: "fetch", fromSeq: replica.history.nextSeq }] };
+    if (validated.code === "fork") return { code: "fork", effects: [stop(replica, "fork", validated.announcement?.seq ?? -1)] };
+    return { code: validated.code, effects: [] };
+  }
+  const { announcement } = validated;
+  const { entry, task, seq, hash } = announcement;
+  const extended = extend(replica.history, announcement);
+  if (!extended.ok) return { code: "wrong-schema", effects: [stop(replica, "bad-entry", seq)] };
+  const effects: ReplicaEffect[] = [];
+  if (entry !== null) {
+    replica.hashes[seq] = hash;
+    if (!stored) effects.push({ kind: "append", seq, bytes: announcement.bytes });
+  }
+  if (entry?.kind === "commit") {
+    effects.push({ kind: "apply", commit: entry });
+    if (isCheckpoint(replica, entry.step)) effects.push({ kind: "checkpoint", step: entry.step });
+  } else if (entry?.kind === "restore") {
+    effects.push({ kind: "restore", commits: branchTo(replica.history.branch), step: entry.step, stateHash: entry.stateHash });
+  } else if (entry?.kind === "evaluation") {
+    effects.push({ kind: "compare", step: entry.step, stateHash: entry.stateHash });
+  }
+  if (task !== null) effects.push({ kind: "task", task, head: announcement.hash });
+  return { code: "applied", effects };
+}
+
+/** The step whose state the replica stands at; -1 is the initial state. */
+export function standsAt(replica: Replica): number {
+  return stepOf(replica.history.branch);
+}
+
+function stop(replica: Replica, code: "fork" | "bad-entry", seq: number): ReplicaEffect {
+  const message =
+    code === "fork"
+      ? `two validly signed histories of job ${replica.jobId.slice(0, 12)} differ at ledger entry ${seq}: this node stops here; ask the launcher which coordinator is the right one`
+      : `ledger entry ${seq} of job ${replica.jobId.slice(0, 12)} is signed but breaks the ledger's rules: this node stops here; tell the launcher`;
+  replica.stopped = message;
+  return { kind: "stop", code, message };
+}

@@ -1,0 +1,71 @@
+/**
+ * The ledger on disk: announcement bytes by place, in LMDB. An append is durable when its promise resolves: the promise is the
+ * flush (`overlappingSync: false`), because what is durable is committed and nothing else is.
+ */
+import { mkdirSync } from "node:fs";
+import { open } from "lmdb";
+import { LIMITS } from "../protocol/limits.ts";
+
+export interface LedgerStore {
+  /** Entries stored; the next place. */
+  length(): number;
+  /** Appends the bytes of place `seq`, which must be the next one. Resolves when they are flushed; rejects with a clear error. */
+  append(seq: number, bytes: Uint8Array): Promise<void>;
+  /** Up to `countMax` announcements from `fromSeq` on, at most `bytesMax` bytes together (but at least one where there is one). */
+  range(fromSeq: number, countMax?: number, bytesMax?: number): Uint8Array[];
+  close(): Promise<void>;
+}
+
+/** Opens or creates the ledger in `folder`. Throws an error that names the folder when it cannot be read or written. */
+export function openLedgerStore(folder: string): LedgerStore {
+  const db = openDatabase(folder);
+  let next = countOf(db);
+  return {
+    length: () => next,
+    async append(seq, bytes) {
+      if (seq !== next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
+      try {
+        await db.put(seq, Buffer.from(bytes));
+      } catch (error) {
+        throw writeError(folder, error);
+      }
+      next = seq + 1;
+    },
+    range(fromSeq, countMax = LIMITS.rangeAnnouncementsMax, bytesMax = LIMITS.rangeBytesMax) {
+      const found: Uint8Array[] = [];
+      let bytes = 0;
+      for (const { value } of db.getRange({ start: fromSeq, limit: countMax })) {
+        bytes += value.byteLength;
+        if (found.length > 0 && bytes > bytesMax) break;
+        found.push(Uint8Array.from(value));
+      }
+      return found;
+    },
+    close: () => db.close(),
+  };
+}
+
+function openDatabase(folder: string) {
+  try {
+    mkdirSync(folder, { recursive: true });
+    return open<Buffer, number>({ path: folder, keyEncoding: "uint32", encoding: "binary", overlappingSync: false, noMemInit: false });
+  } catch (error) {
+    throw writeError(folder, error);
+  }
+}
+
+function countOf(db: ReturnType<typeof openDatabase>): number {
+  for (const key of db.getKeys({ reverse: true, limit: 1 })) return key + 1;
+  return 0;
+}
+
+function writeError(folder: string, error: unknown): Error {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const full = code === "ENOSPC" || /ENOSPC|no space|MDB_MAP_FULL/i.test(message);
+  return new Error(
+    full
+      ? `the disk that holds ${folder} is full: free some space and start again; nothing that was committed is lost`
+      : `cannot use the ledger in ${folder}: ${message}`,
+    { cause: error },
+  );
+}

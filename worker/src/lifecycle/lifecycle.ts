@@ -1,0 +1,159 @@
+/**
+ * A volunteer as a reducer: what it measures, when it answers, when it gives up a measurement. Pure: time, results and hashes
+ * arrive inside events; the shell performs the effects in order.
+ */
+import type { KeyObject } from "node:crypto";
+import type { Task } from "@zoswarm/shared/protocol/announcement";
+import type { AnnouncementCode } from "@zoswarm/shared/protocol/codes";
+import type { Checkpoint, CoordinatorFrame, WorkerFrame, WorkerState } from "@zoswarm/shared/protocol/messages";
+import { type Replica, type ReplicaEffect, receive } from "@zoswarm/shared/replica/replica";
+
+export interface Loss {
+  slot: number;
+  plus: number | null;
+  minus: number | null;
+}
+
+export interface Volunteer {
+  replica: Replica;
+  state: WorkerState;
+  online: boolean;
+  slots: Extract<CoordinatorFrame, { kind: "slots" }> | null;
+  /** The step announced last, and what of it is measured. */
+  open: { task: Task; head: string; losses: Map<number, Loss>; elapsedMs: number } | null;
+  measuring: { head: string; slots: number[] } | null;
+  checkpoint: Checkpoint | null;
+  /** Directions of ours that the coordinator accepted, by its own count. */
+  accepted: number;
+}
+
+export type VolunteerEvent =
+  | { kind: "online" }
+  | { kind: "offline" }
+  | { kind: "announcement"; bytes: Uint8Array; source: "gossip" | "repair" | "range" | "disk" }
+  | { kind: "caught-up" }
+  | { kind: "slots"; frame: Extract<CoordinatorFrame, { kind: "slots" }> }
+  | { kind: "verdict"; frame: Extract<CoordinatorFrame, { kind: "verdict" }> }
+  | { kind: "measured"; head: string; losses: Loss[]; elapsedMs: number }
+  | { kind: "checkpointed"; checkpoint: Checkpoint }
+  | { kind: "heartbeat" };
+
+export type VolunteerEffect =
+  | ReplicaEffect
+  | { kind: "send"; frame: WorkerFrame }
+  | { kind: "measure"; task: Task; head: string; slots: number[] }
+  | { kind: "abort" }
+  | { kind: "outcome"; code: AnnouncementCode };
+
+export function createVolunteer(replica: Replica): Volunteer {
+  return { replica, state: "joining", online: false, slots: null, open: null, measuring: null, checkpoint: null, accepted: 0 };
+}
+
+/** Changes `me` in place and returns the effects, to be performed in order. */
+export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObject): VolunteerEffect[] {
+  switch (event.kind) {
+    case "online":
+      me.online = true;
+      me.slots = null;
+      me.state = me.state === "diverged" ? me.state : "syncing";
+      return [];
+    case "offline":
+      me.online = false;
+      return [];
+    case "announcement":
+      return onAnnouncement(me, event, commitKey);
+    case "caught-up":
+      if (me.state === "syncing") me.state = me.measuring ? "evaluating" : "ready";
+      return [...heartbeat(me), ...measureNext(me)];
+    case "slots":
+      me.slots = event.frame;
+      return [...resend(me), ...measureNext(me)];
+    case "verdict":
+      me.accepted += event.frame.accepted;
+      return [];
+    case "measured":
+      return onMeasured(me, event);
+    case "checkpointed":
+      me.checkpoint = event.checkpoint;
+      return me.open === null ? heartbeat(me) : [];
+    case "heartbeat":
+      return heartbeat(me);
+  }
+}
+
+function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "announcement" }>, commitKey: KeyObject): VolunteerEffect[] {
+  const { code, effects } = receive(me.replica, event.bytes, commitKey, event.source === "disk");
+  const out: VolunteerEffect[] = [{ kind: "outcome", code }];
+  const { open } = me.replica.history;
+  if (me.open !== null && me.open.head !== open?.head) {
+    me.open = null;
+    if (me.measuring !== null) out.push({ kind: "abort" });
+  }
+  for (const effect of effects) {
+    // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
+    if (effect.kind === "checkpoint" && event.source === "disk") continue;
+    out.push(effect);
+  }
+  if (me.replica.stopped !== null) {
+    me.state = "diverged";
+    return out;
+  }
+  if (open !== null && me.open === null) me.open = { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 };
+  return [...out, ...measureNext(me)];
+}
+
+/** Slots of ours in the open step that are neither measured nor being measured. */
+function missingSlots(me: Volunteer): number[] {
+  const { slots, open, measuring } = me;
+  if (slots === null || open === null || slots.fromStep > open.task.step) return [];
+  const total = open.task.groups.reduce((n, { m }) => n + 2 ** m, 0);
+  const busy = new Set(measuring?.head === open.head ? measuring.slots : []);
+  const missing: number[] = [];
+  for (const [start, count] of slots.runs)
+    for (let slot = start; slot < Math.min(start + count, total); slot++) if (!open.losses.has(slot) && !busy.has(slot)) missing.push(slot);
+  return missing;
+}
+
+function measureNext(me: Volunteer): VolunteerEffect[] {
+  if (me.open === null || me.measuring !== null || (me.state !== "ready" && me.state !== "evaluating")) return [];
+  const slots = missingSlots(me);
+  if (slots.length === 0) {
+    me.state = "ready";
+    return [];
+  }
+  me.measuring = { head: me.open.head, slots };
+  me.state = "evaluating";
+  return [{ kind: "measure", task: me.open.task, head: me.open.head, slots }];
+}
+
+function onMeasured(me: Volunteer, event: Extract<VolunteerEvent, { kind: "measured" }>): VolunteerEffect[] {
+  me.measuring = null;
+  if (me.open === null || me.open.head !== event.head) return measureNext(me);
+  for (const loss of event.losses) me.open.losses.set(loss.slot, loss);
+  me.open.elapsedMs = event.elapsedMs;
+  const next = measureNext(me);
+  return [...sendResult(me, event.losses), ...next];
+}
+
+/** After a new assignment or a reconnection: answers again what is measured and still ours; the coordinator knows duplicates. */
+function resend(me: Volunteer): VolunteerEffect[] {
+  if (me.open === null || me.slots === null || me.slots.fromStep > me.open.task.step) return [];
+  const mine = new Set<number>();
+  for (const [start, count] of me.slots.runs) for (let slot = start; slot < start + count; slot++) mine.add(slot);
+  return sendResult(
+    me,
+    [...me.open.losses.values()].filter(({ slot }) => mine.has(slot)),
+  );
+}
+
+function sendResult(me: Volunteer, losses: Loss[]): VolunteerEffect[] {
+  if (!me.online || me.open === null || losses.length === 0) return [];
+  const { task, head, elapsedMs } = me.open;
+  const assignment = me.slots?.version ?? 0;
+  return [{ kind: "send", frame: { kind: "result", step: task.step, assignment, head, checkpoint: me.checkpoint, losses, elapsedMs } }];
+}
+
+function heartbeat(me: Volunteer): VolunteerEffect[] {
+  if (!me.online) return [];
+  return [{ kind: "send", frame: { kind: "heartbeat", nextSeq: me.replica.history.nextSeq, state: me.state, checkpoint: me.checkpoint } }];
+}
