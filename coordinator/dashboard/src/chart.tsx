@@ -27,7 +27,6 @@ export function Chart({ job, steps, evaluations }: Props) {
   shown.current = { lines, job };
 
   // The theme is in the drawing's colours: another theme is another drawing.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `dark` is the reason to draw anew
   useEffect(() => {
     const element = canvas.current as HTMLDivElement;
     const created = createPlot(element, () => shown.current, {

@@ -127,9 +127,9 @@ function Cards({ workers }: { workers: readonly Worker[] }) {
 function Who({ worker }: { worker: Worker }) {
   return (
     <>
-      <span class="name">{worker.name}</span>{" "}
+      <span class="name">{worker.name}</span> <span class="device">{worker.device}</span>{" "}
       <span class="device" title={worker.peerId}>
-        {worker.device}, {plural(worker.threads, "thread")} · <span class="peer">…{worker.peerId.slice(-6)}</span>
+        {plural(worker.threads, "thread")} · <span class="peer">…{worker.peerId.slice(-8)}</span>
       </span>
     </>
   );
