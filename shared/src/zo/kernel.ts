@@ -1,0 +1,225 @@
+/**
+ * Parameters as fp32 in one non-shared WebAssembly.Memory, moved in place by the v128 kernel: the very buffer the runtime reads.
+ * Never holds a second copy; every sum is exact, so undoing a perturbation restores every bit (shared/spec/arithmetic.md 4, 5).
+ */
+import { readFileSync } from "node:fs";
+import type { Commit, GroupCommit } from "./commit.ts";
+import { BLOCK, placement, walshSign } from "./directions.ts";
+import { elementsOf, LIM, type TensorSpec } from "./lattice.ts";
+import { leafHash, LEAF, rootHash } from "./statehash.ts";
+import { commitTable, ditherWords, walsh } from "./table.ts";
+import type { Key } from "./threefry.ts";
+
+interface KernelExports {
+  perturb(theta: number, blocks: number, first: number, key: number, t: number, step: number, group: number, table: number, m: number, a: number, b: number, scratch: number): void;
+  update(theta: number, blocks: number, first: number, key: number, t: number, step: number, group: number, table: number, m: number, a: number, b: number, scratch: number, limit: number): void;
+  toIntegers(theta: number, x: number, count: number, scale: number): void;
+  addConstant(f: number, count: number, c: number): void;
+}
+
+/** The kernel's step: four blocks. Every tensor is padded to whole spans, so that no tail code exists. */
+const SPAN = 4 * BLOCK;
+/** Blocks taken through all steps before the next ones when replaying: 4 Ki elements stay in the cache. */
+const REPLAY_BLOCKS = 32;
+const KEY_BYTES = 16;
+const SCRATCH_BYTES = 64;
+/** Tables of as many steps as fit are held at once while replaying. */
+const TABLES_BYTES = 16 * 2 ** 20;
+
+export interface Move {
+  k: number;
+  /** In units of epsilon; +1, -1, +2 or -2, and 0 in sum once all is undone. */
+  n: number;
+}
+
+export interface Parameters {
+  readonly tensors: readonly TensorSpec[];
+  readonly memory: WebAssembly.Memory;
+  readonly kernel: KernelExports;
+  /** theta of tensor t, zero-copy, exactly its elements. */
+  view(t: number): Float32Array;
+  /** Sets tensor t from lattice points; refuses what lies outside the lattice. */
+  load(t: number, x: Int32Array): { ok: true } | { ok: false; code: "outside-lattice" | "wrong-size"; index: number };
+  /** Lattice points of tensor t, a copy. */
+  read(t: number, from?: number, count?: number): Int32Array;
+  /** Moves theta by the sum of `moves`, one pass over all tensors, not clamped. */
+  perturb(at: { step: number; group: number; m: number; epsilonLog2: number; moves: readonly Move[] }): void;
+  /** The same by `amount` units of X for one tensor. */
+  perturbTensor(t: number, at: { step: number; group: number; m: number }, k: number, amount: number): void;
+  commit(commit: Commit): void;
+  /** Applies commits in order, block by block in the cache; the same bits as one `commit` after the other. */
+  replay(commits: readonly Commit[]): void;
+  stateHash(): string;
+  /** Share of elements at the clamp, 0..1: to be reported at checkpoints. */
+  clampedShare(): number;
+}
+
+/** A group of a commit with its tables placed in memory: byte offset by q + gain and q. */
+interface Placed {
+  step: number;
+  group: GroupCommit;
+  tables: Map<string, number>;
+}
+
+const module = new WebAssembly.Module(readFileSync(new URL("kernel.wasm", import.meta.url)));
+
+/** Lays the tensors out in a new memory. `firstTensor` is the index of the first one, for vectors that take one out of many. */
+export function createParameters(tensors: readonly TensorSpec[], key: Key, firstTensor = 0): Parameters {
+  const sizes = tensors.map(({ shape }) => elementsOf(shape));
+  const scratch = KEY_BYTES;
+  const integers = scratch + SCRATCH_BYTES + 48;
+  const tablesAt = integers + LEAF * 4;
+  let end = tablesAt + TABLES_BYTES;
+  const offsets = sizes.map((n) => {
+    const at = end;
+    end += Math.ceil(n / SPAN) * SPAN * 4;
+    return at;
+  });
+  const pages = Math.ceil(end / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  new Uint32Array(memory.buffer, 0, 4).set(key);
+  const kernel = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports;
+  const kinds = [...new Set(tensors.map(kindOf))].map((kind) => {
+    const [q, gain] = kind.split("+").map(Number) as [number, number];
+    return { kind, q, gain };
+  });
+  const sizeOf = (t: number) => sizes[t] as number;
+  const offsetOf = (t: number) => offsets[t] as number;
+  const view = (t: number) => new Float32Array(memory.buffer, offsetOf(t), sizeOf(t));
+  const blocksOf = (t: number) => Math.ceil(sizeOf(t) / SPAN) * 4;
+  const bytesOfTable = (m: number) => (2 ** m + BLOCK) * 4;
+
+  /** Writes a table as fp32 values of theta, wrapped so that a block may read 128 entries from any base. */
+  function place(at: number, table: ArrayLike<number>, unit: number): void {
+    const floats = new Float32Array(memory.buffer, at, table.length + BLOCK);
+    for (let j = 0; j < floats.length; j++) floats[j] = (table[j % table.length] as number) * unit;
+  }
+
+  function perturbWith(t: number, at: { step: number; group: number; m: number }): void {
+    const { a, b } = placement(key, firstTensor + t, at.step, at.group);
+    kernel.perturb(offsetOf(t), blocksOf(t), 0, 0, firstTensor + t, at.step, at.group, tablesAt, at.m, a, b, scratch);
+  }
+
+  function placeCommit(step: number, group: GroupCommit, from: number): Placed {
+    const s = walsh(group.a);
+    const words = ditherWords(key, step, group.g, group.m);
+    const tables = new Map<string, number>();
+    kinds.forEach(({ kind, q, gain }, i) => {
+      const at = from + i * bytesOfTable(group.m);
+      place(at, commitTable(s, words, group.p, q + gain), 2 ** -q);
+      tables.set(kind, at);
+    });
+    return { step, group, tables };
+  }
+
+  /** Takes every block range of every tensor through all placed groups before the next range. */
+  function run(placed: readonly Placed[], blocksAtOnce: number): void {
+    tensors.forEach((spec, t) => {
+      const places = placed.map(({ step, group }) => placement(key, firstTensor + t, step, group.g));
+      const limit = LIM * 2 ** -spec.q;
+      const kind = kindOf(spec);
+      const blocks = blocksOf(t);
+      for (let first = 0; first < blocks; first += blocksAtOnce) {
+        const count = Math.min(blocksAtOnce, blocks - first);
+        const theta = offsetOf(t) + first * BLOCK * 4;
+        for (let i = 0; i < placed.length; i++) {
+          const { step, group, tables } = placed[i] as Placed;
+          const { a, b } = places[i] as { a: number; b: number };
+          kernel.update(theta, count, first, 0, firstTensor + t, step, group.g, tables.get(kind) as number, group.m, a, b, scratch, limit);
+        }
+      }
+    });
+  }
+
+  function replay(commits: readonly Commit[]): void {
+    let placed: Placed[] = [];
+    let used = 0;
+    const flush = () => {
+      run(placed, placed.length > 1 ? REPLAY_BLOCKS : 2 ** 30);
+      placed = [];
+      used = 0;
+    };
+    for (const { step, groups } of commits) {
+      for (const group of [...groups].sort((one, other) => one.g - other.g)) {
+        const bytes = kinds.length * bytesOfTable(group.m);
+        if (bytes > TABLES_BYTES) throw new RangeError(`a step's ${kinds.length} tables of 2^${group.m} entries do not fit ${TABLES_BYTES} bytes`);
+        if (used + bytes > TABLES_BYTES) flush();
+        placed.push(placeCommit(step, group, tablesAt + used));
+        used += bytes;
+      }
+    }
+    flush();
+  }
+
+  function read(t: number, from = 0, count = sizeOf(t) - from): Int32Array {
+    const x = new Int32Array(count);
+    const scale = 2 ** (tensors[t] as TensorSpec).q;
+    for (let i = 0; i < count; i += LEAF) {
+      const n = Math.min(LEAF, count - i);
+      kernel.toIntegers(offsetOf(t) + (from + i) * 4, integers, Math.ceil(n / 4) * 4, scale);
+      x.set(new Int32Array(memory.buffer, integers, n), i);
+    }
+    return x;
+  }
+
+  return {
+    tensors,
+    memory,
+    kernel,
+    view,
+    load(t, x) {
+      if (x.length !== sizeOf(t)) return { ok: false, code: "wrong-size", index: x.length };
+      const unit = 2 ** -(tensors[t] as TensorSpec).q;
+      const outside = x.findIndex((v) => v > LIM || v < -LIM);
+      if (outside >= 0) return { ok: false, code: "outside-lattice", index: outside };
+      const theta = view(t);
+      for (let i = 0; i < x.length; i++) theta[i] = (x[i] as number) * unit;
+      return { ok: true };
+    },
+    read,
+    perturb({ step, group, m, epsilonLog2, moves }) {
+      const table = Float64Array.from({ length: 2 ** m }, (_, j) => moves.reduce((sum, { k, n }) => sum + n * walshSign(k, j), 0));
+      let placedGain: number | undefined;
+      for (const gain of new Set(tensors.map((spec) => spec.gain))) {
+        tensors.forEach((spec, t) => {
+          if (spec.gain !== gain) return;
+          if (placedGain !== gain) place(tablesAt, table, 2 ** (epsilonLog2 + gain));
+          placedGain = gain;
+          perturbWith(t, { step, group, m });
+        });
+      }
+    },
+    perturbTensor(t, at, k, amount) {
+      const table = Float64Array.from({ length: 2 ** at.m }, (_, j) => amount * walshSign(k, j));
+      place(tablesAt, table, 2 ** -(tensors[t] as TensorSpec).q);
+      perturbWith(t, at);
+    },
+    commit: (commit) => replay([commit]),
+    replay,
+    stateHash() {
+      const leaves: Buffer[] = [];
+      tensors.forEach((spec, t) => {
+        for (let i = 0; i < sizeOf(t); i += LEAF) {
+          const n = Math.min(LEAF, sizeOf(t) - i);
+          kernel.toIntegers(offsetOf(t) + i * 4, integers, Math.ceil(n / 4) * 4, 2 ** spec.q);
+          leaves.push(leafHash(new Int32Array(memory.buffer, integers, n)));
+        }
+      });
+      return rootHash(leaves);
+    },
+    clampedShare() {
+      let clamped = 0;
+      let all = 0;
+      tensors.forEach(({ q }, t) => {
+        const limit = LIM * 2 ** -q;
+        for (const v of view(t)) if (v >= limit || v <= -limit) clamped++;
+        all += sizeOf(t);
+      });
+      return clamped / all;
+    },
+  };
+}
+
+function kindOf({ q, gain }: TensorSpec): string {
+  return `${q}+${gain}`;
+}
