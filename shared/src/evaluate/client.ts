@@ -1,0 +1,51 @@
+/**
+ * The main thread's handle on the evaluator: each call is a message and a promise. The network's thread never waits for a
+ * forward pass, and theta never crosses the thread but as copies.
+ */
+import { Worker } from "node:worker_threads";
+import type { CallName, Calls, FromThread, ToThread } from "./calls.ts";
+
+export interface Evaluator {
+  /** Asks the thread. Rejects with the thread's fault, in its own words, or when the thread is gone. */
+  call<N extends CallName>(name: N, request: Calls[N]["request"], signal?: AbortSignal): Promise<Calls[N]["answer"]>;
+  close(): Promise<void>;
+}
+
+/** Starts the thread. `threads` is how many the runtime uses for one forward pass. */
+export function startEvaluator({ threads }: { threads: number }): Evaluator {
+  const thread = new Worker(new URL("evaluator.ts", import.meta.url), { workerData: { threads } });
+  const waiting = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
+  let nextId = 0;
+  let gone: Error | undefined;
+  const failAll = (error: Error) => {
+    gone ??= error;
+    for (const { reject } of waiting.values()) reject(gone);
+    waiting.clear();
+  };
+  thread.on("message", (reply: FromThread) => {
+    const caller = waiting.get(reply.id);
+    waiting.delete(reply.id);
+    if ("fault" in reply) caller?.reject(new Error(reply.fault));
+    else caller?.resolve(reply.answer as never);
+  });
+  thread.on("error", (error) => failAll(error as Error));
+  thread.on("exit", (code) => failAll(new Error(`the evaluator's thread ended with code ${code}`)));
+  return {
+    call(name, request, signal) {
+      if (gone) return Promise.reject(gone);
+      const id = nextId++;
+      const abort = () => thread.postMessage({ abort: id } satisfies ToThread);
+      const answered = new Promise<never>((resolve, reject) => {
+        waiting.set(id, { resolve, reject });
+        thread.postMessage({ id, name, request });
+        if (signal?.aborted) abort();
+        else signal?.addEventListener("abort", abort, { once: true });
+      });
+      return answered.finally(() => signal?.removeEventListener("abort", abort));
+    },
+    async close() {
+      gone ??= new Error("the evaluator is closed");
+      await thread.terminate();
+    },
+  };
+}
