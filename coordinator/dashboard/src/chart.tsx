@@ -77,7 +77,7 @@ export function Chart({ job, steps, evaluations }: Props) {
           }}
           onBlur={() => plot.current && moveTo(plot.current, null)}
         />
-        {end < 0 && <p class="plot-empty">The lines begin with the first step.</p>}
+        {lines.points === 0 && <p class="plot-empty">The lines begin with the first step.</p>}
       </div>
       <Listing lines={lines} />
     </figure>

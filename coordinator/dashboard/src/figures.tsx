@@ -8,11 +8,11 @@ export function Figures({ job }: { job: Job }) {
   return (
     <section class="figures" aria-label="Headline figures">
       <Figure tone="accuracy" name="Held-out accuracy" value={percent(last?.accuracy)}>
-        {first && last && first.step !== last.step ? `from ${percent(first.accuracy)}` : "no step evaluated yet"}
+        {since(job, percent(first?.accuracy))}
         {job.majorityBaseline !== null && `; always the commonest class: ${percent(job.majorityBaseline)}`}
       </Figure>
       <Figure tone="loss" name="Held-out loss" value={loss(last?.loss)}>
-        {first && last && first.step !== last.step ? `from ${loss(first.loss)}` : "no step evaluated yet"}
+        {since(job, loss(first?.loss))}
         {last && `, over ${count(last.examples)} examples`}
       </Figure>
       <Figure name="Forward passes" value={perSecond(job.forwardsPerSecond)} unit="/s">
@@ -20,11 +20,18 @@ export function Figures({ job }: { job: Job }) {
         {job.secondsPerStep !== null && `; ${seconds(job.secondsPerStep)} a step`}
       </Figure>
       <Figure name="A volunteer sends" value={bytes(bytesPerStep.workerOut)} unit="/step">
-        and receives {bytes(bytesPerStep.workerIn)}; the coordinator sends {bytes(bytesPerStep.coordinatorOut)} and receives{" "}
-        {bytes(bytesPerStep.coordinatorIn)}
+        {bytesPerStep.workerOut === null
+          ? "measured once steps are taken"
+          : `and receives ${bytes(bytesPerStep.workerIn)}; the coordinator sends ${bytes(bytesPerStep.coordinatorOut)} and receives ${bytes(bytesPerStep.coordinatorIn)}`}
       </Figure>
     </section>
   );
+}
+
+/** Against what a held-out figure is to be read. */
+function since({ firstEvaluation: first, lastEvaluation: last }: Job, value: string): string {
+  if (first === null || last === null) return "not evaluated yet";
+  return first.step === last.step ? "before training" : `from ${value}`;
 }
 
 function Figure(props: { name: string; value: string; unit?: string; tone?: "loss" | "accuracy"; children: ComponentChildren }) {

@@ -26,8 +26,8 @@ export function createPlot(element: HTMLElement, shown: () => { lines: Lines; jo
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 8, width: 2 } },
       scales: {
-        x: { time: false, range: (_u, _low, high) => stepRange(high ?? 0, shown().job.steps) },
-        loss: { range: (_u, low, high) => (low === null || high === null ? [0, 1] : lossRange(low, high)) },
+        x: { time: false, range: () => stepRange(shown().lines.x.at(-1) ?? 0, shown().job.steps) },
+        loss: { range: (_u, low, high) => lossRange(low ?? 0, high ?? 0, shown().job.classes) },
         accuracy: { range: (_u, low, high) => accuracyRange(low ?? 0.5, high ?? 1, shown().job.majorityBaseline) },
       },
       axes: [

@@ -42,11 +42,14 @@ export function stepRange(last: number, target: number): [number, number] {
   return [0, Math.max(last, Math.min(target, room), 1)];
 }
 
-/** From zero where zero is near, else around the values. */
-export function lossRange(low: number, high: number): [number, number] {
-  const span = Math.max(high - low, 0.02 * Math.abs(high), 1e-6);
-  const floor = low - 0.15 * span;
-  return [floor < 0.4 * high && low >= 0 ? 0 : floor, high + 0.1 * span];
+/**
+ * With classes, from zero to what knowing nothing costs (ln classes) or more: an axis that rests while the line moves. Without,
+ * around the values.
+ */
+export function lossRange(low: number, high: number, classes: number): [number, number] {
+  if (classes > 1 && low >= 0) return [0, 1.06 * Math.max(high, Math.log(classes))];
+  const span = Math.max(high - low, 0.1 * Math.abs(high), 1e-6);
+  return [low - 0.15 * span, high + 0.1 * span];
 }
 
 /** Whole tenths around the values and the baseline, up to 100 % as soon as that is in sight. */

@@ -13,7 +13,7 @@ export function Settings({ job }: { job: Job }) {
           {job.estimator === "two-sided" ? "two-sided: loss at both ends of a direction" : "one-sided: loss at one end, against the mean"}
         </Item>
         <Item name="Step rule">
-          {job.rule}, rate {small(job.rate)}, ε {powerOfTwo(job.epsilon)}
+          {job.rule}, rate {small(job.rate)}, {`ε\u00a0${powerOfTwo(job.epsilon)}`}
         </Item>
         <Item name="A step">
           {plural(job.directionsPerStep, "direction")} in {plural(job.groups, "group")}
