@@ -8,7 +8,7 @@ import { floatsOf, type Model, type Refused, typeNameOf } from "./onnx.ts";
 
 export interface TrainableTensor {
   name: string;
-  shape: number[];
+  shape: readonly number[];
   /** Row-major; shares the model's memory where it can. */
   values: Float32Array;
 }
