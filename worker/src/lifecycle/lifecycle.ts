@@ -23,8 +23,6 @@ export interface Volunteer {
   open: { task: Task; head: string; losses: Map<number, Loss>; elapsedMs: number } | null;
   measuring: { head: string; slots: number[] } | null;
   checkpoint: Checkpoint | null;
-  /** Directions of ours that the coordinator accepted, by its own count. */
-  accepted: number;
 }
 
 export type VolunteerEvent =
@@ -33,7 +31,6 @@ export type VolunteerEvent =
   | { kind: "announcement"; bytes: Uint8Array; source: "gossip" | "repair" | "range" | "disk" }
   | { kind: "caught-up" }
   | { kind: "slots"; frame: Extract<CoordinatorFrame, { kind: "slots" }> }
-  | { kind: "verdict"; frame: Extract<CoordinatorFrame, { kind: "verdict" }> }
   | { kind: "measured"; head: string; losses: Loss[]; elapsedMs: number }
   | { kind: "checkpointed"; checkpoint: Checkpoint }
   | { kind: "heartbeat" };
@@ -46,7 +43,7 @@ export type VolunteerEffect =
   | { kind: "outcome"; code: AnnouncementCode };
 
 export function createVolunteer(replica: Replica): Volunteer {
-  return { replica, state: "joining", online: false, slots: null, open: null, measuring: null, checkpoint: null, accepted: 0 };
+  return { replica, state: "joining", online: false, slots: null, open: null, measuring: null, checkpoint: null };
 }
 
 /** Changes `me` in place and returns the effects, to be performed in order. */
@@ -68,9 +65,6 @@ export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObjec
     case "slots":
       me.slots = event.frame;
       return [...resend(me), ...measureNext(me)];
-    case "verdict":
-      me.accepted += event.frame.accepted;
-      return [];
     case "measured":
       return onMeasured(me, event);
     case "checkpointed":
