@@ -1,0 +1,162 @@
+/**
+ * A job's data folder: everything a coordinator keeps. Made whole or not at all, held by one process at a time, and bound to the
+ * job that it was made for.
+ */
+
+import type { KeyObject } from "node:crypto";
+import { createHash } from "node:crypto";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Manifest, readManifest } from "@zoswarm/shared/protocol/manifest";
+import { readCommitKey } from "@zoswarm/shared/protocol/signing";
+import type { JobFile } from "./config.ts";
+
+/** The files of a data folder. */
+export function filesOf(dir: string) {
+  const at = (name: string) => join(dir, name);
+  return {
+    spec: at("job.json"),
+    manifest: at("manifest.json"),
+    commitKey: at("commit.key"),
+    peerKey: at("peer.key"),
+    model: at("model.onnx"),
+    tokenizer: at("tokenizer.json"),
+    heldout: at("heldout.examples"),
+    blobs: at("blobs"),
+    ledger: at("ledger"),
+    lock: at("coordinator.pid"),
+  };
+}
+
+/** A job file with the SHA-256 of the files it names: two equal ones describe the same job. */
+export interface JobSpec extends JobFile {
+  sha256: Record<"model" | "tokenizer" | "train" | "heldout", string>;
+}
+
+export type Fault<Code extends string> = { ok: false; code: Code; message: string };
+
+/** The job's spec: reads the named files to hash them. */
+export async function specOf(job: JobFile): Promise<{ ok: true; spec: JobSpec } | Fault<"file-unreadable">> {
+  const sha256 = {} as JobSpec["sha256"];
+  for (const key of ["model", "tokenizer", "train", "heldout"] as const) {
+    try {
+      sha256[key] = createHash("sha256")
+        .update(await readFile(job[key]))
+        .digest("hex");
+    } catch (error) {
+      return {
+        ok: false,
+        code: "file-unreadable",
+        message: `${key}: ${job[key]} cannot be read (${(error as Error).message}); check the path`,
+      };
+    }
+  }
+  return { ok: true, spec: { ...job, sha256 } };
+}
+
+export interface JobFolder {
+  dir: string;
+  manifest: Manifest;
+  manifestBytes: Uint8Array;
+  jobId: string;
+  spec: JobSpec;
+}
+
+export type FolderCode = "not-a-data-folder" | "other-job" | "folder-damaged" | "folder-in-use";
+
+/** What stands at `dir`: nothing yet, a job's folder, or something that must not be touched. */
+export function stateOf(dir: string): "free" | "job" | "foreign" {
+  if (!existsSync(dir)) return "free";
+  if (existsSync(filesOf(dir).spec)) return "job";
+  try {
+    return readdirSync(dir).length === 0 ? "free" : "foreign";
+  } catch {
+    return "foreign";
+  }
+}
+
+/** Reads a job's folder. Nothing is changed. */
+export function readFolder(dir: string): ({ ok: true } & JobFolder) | Fault<FolderCode> {
+  const files = filesOf(dir);
+  if (stateOf(dir) !== "job") {
+    const message = `data folder ${dir}: holds no job; name the folder that a coordinator made, or a new one`;
+    return { ok: false, code: "not-a-data-folder", message };
+  }
+  try {
+    const manifestBytes = Uint8Array.from(readFileSync(files.manifest));
+    const read = readManifest(manifestBytes);
+    if (!read.ok) return { ok: false, code: "folder-damaged", message: `${files.manifest}: ${read.message}` };
+    const spec = JSON.parse(readFileSync(files.spec, "utf8")) as JobSpec;
+    return { ok: true, dir, manifest: read.manifest, manifestBytes, jobId: read.jobId, spec };
+  } catch (error) {
+    return { ok: false, code: "folder-damaged", message: `data folder ${dir}: ${(error as Error).message}` };
+  }
+}
+
+/** Null where the folder was made for this very job; else both are named, with what differs. File names and places do not matter. */
+export function refuseOther(folder: JobFolder, spec: JobSpec): Fault<"other-job"> | null {
+  const differing = describe(spec).filter(
+    ([key, value]) => JSON.stringify(value) !== JSON.stringify(Object.fromEntries(describe(folder.spec))[key]),
+  );
+  if (differing.length === 0) return null;
+  const was = Object.fromEntries(describe(folder.spec));
+  const lines = differing.map(([key, value]) => `  ${key}: ${JSON.stringify(was[key])} there, ${JSON.stringify(value)} in the job file`);
+  const message = `data folder ${folder.dir} belongs to job "${folder.manifest.name}" (${folder.jobId.slice(0, 12)}); the job file describes "${spec.name}", which differs:\n${lines.join("\n")}\nGo on with the first by its own job file, or name another folder with --data.`;
+  return { ok: false, code: "other-job", message };
+}
+
+function describe({
+  sha256,
+  model: _model,
+  tokenizer: _tokenizer,
+  train: _train,
+  heldout: _heldout,
+  ...settings
+}: JobSpec): [string, unknown][] {
+  return [
+    ...Object.entries(settings),
+    ...Object.entries(sha256).map(([key, value]) => [`content of ${key}`, value.slice(0, 12)] as [string, string]),
+  ];
+}
+
+/** The job's commit key. Throws where the file is damaged or of another job. */
+export function readFolderKey({ dir, manifest }: JobFolder): KeyObject {
+  const { commitKey } = filesOf(dir);
+  const { key, publicHex } = readCommitKey(readFileSync(commitKey, "utf8"));
+  if (publicHex !== manifest.commitKey) throw new Error(`${commitKey} is not the key of job "${manifest.name}"`);
+  return key;
+}
+
+/** Holds the folder for this process: two coordinators on one ledger would fork it. The hold of a dead process is taken over. */
+export function lockFolder(dir: string): { ok: true; release: () => void } | Fault<"folder-in-use"> {
+  const { lock } = filesOf(dir);
+  for (let tries = 0; ; tries++) {
+    try {
+      const handle = openSync(lock, "wx");
+      writeSync(handle, String(process.pid));
+      closeSync(handle);
+      return { ok: true, release: () => rmSync(lock, { force: true }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const holder = Number(readFileSync(lock, "utf8"));
+      if (tries > 0 || isAlive(holder))
+        return {
+          ok: false,
+          code: "folder-in-use",
+          message: `data folder ${dir} is in use by process ${holder}: stop that coordinator first, or name another folder with --data`,
+        };
+      rmSync(lock, { force: true });
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
