@@ -73,7 +73,7 @@ export type ResultFrame = Extract<WorkerFrame, { kind: "result" }>;
 
 const welcome = z
   .tuple([z.literal(0), z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.manifestBytesMax), u32])
-  .transform(([, manifest, nextSeq]) => ({ kind: "welcome" as const, manifest: Uint8Array.from(manifest), nextSeq }));
+  .transform(([, manifest, nextSeq]) => ({ kind: "welcome" as const, manifest: Uint8Array.from(manifest) as Uint8Array, nextSeq }));
 
 const slots = z
   .tuple([
@@ -90,7 +90,7 @@ const slots = z
 
 const repair = z
   .tuple([z.literal(2), z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.announcementBytesMax)])
-  .transform(([, announcement]) => ({ kind: "repair" as const, announcement: Uint8Array.from(announcement) }));
+  .transform(([, announcement]) => ({ kind: "repair" as const, announcement: Uint8Array.from(announcement) as Uint8Array }));
 
 const verdict = z
   .tuple([z.literal(3), stepNumber, z.int().min(0).max(RESULT_CODES.length - 1), z.int().min(0)])

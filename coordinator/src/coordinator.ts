@@ -1,0 +1,250 @@
+/**
+ * The coordinator's imperative shell: performs what the round decides. An entry is durable before anyone hears of it; what is
+ * durable is committed, and a restart reads it back and goes on from there.
+ */
+import { readFile } from "node:fs/promises";
+import { startEvaluator } from "@zoswarm/shared/evaluate/client";
+import { branchTo } from "@zoswarm/shared/ledger/folds";
+import { startLoop } from "@zoswarm/shared/loop";
+import { serveBlobs } from "@zoswarm/shared/net/blobs";
+import { joinTopic } from "@zoswarm/shared/net/gossip";
+import type { SwarmNode } from "@zoswarm/shared/net/node";
+import { serveRange } from "@zoswarm/shared/net/range";
+import type { Traffic } from "@zoswarm/shared/net/traffic";
+import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
+import { ANNOUNCEMENT_CODES } from "@zoswarm/shared/protocol/codes";
+import { announceTopic } from "@zoswarm/shared/protocol/topics";
+import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
+import { headOf, receive } from "@zoswarm/shared/replica/replica";
+import { openBlobFiles } from "@zoswarm/shared/store/blobs";
+import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
+import { createRound, type Round, type RoundEffect, type RoundEvent, reduce } from "./round/round.ts";
+import { openSessions, type Sessions } from "./sessions.ts";
+
+/** Events that may wait for the loop; a session whose frame finds it full is closed. */
+const INBOX_MAX = 20_000;
+
+export interface CoordinatorOptions {
+  folder: JobFolder;
+  node: SwarmNode;
+  /** The first step opens when so many workers are ready. */
+  waitFor: number;
+  /** Threads of a forward pass of the coordinator's own replica. */
+  threads: number;
+  onChange: (change: Change) => void;
+  log: (line: string) => void;
+}
+
+/** What just happened, for those who show it: read the rest from `round`. */
+export type Change =
+  | { kind: "opened" | "roster" | "results" }
+  | { kind: "committed"; step: number; seconds: number | null }
+  | { kind: "evaluated" };
+
+export interface Coordinator {
+  round: Round;
+  sessions: Sessions;
+  /** Measured between the announcements of the first task and of the last commit of this process. */
+  measured(): { seconds: number; steps: number; traffic: { from: Traffic; to: Traffic } | null };
+  evalForwards(): number;
+  /** Its own replica's state hash, at the newest evaluation. */
+  stateHash(): string;
+  /** Resolves when the job is finished or `stop` was called; rejects when it cannot go on. */
+  readonly done: Promise<"finished" | "stopped">;
+  stop(): Promise<void>;
+}
+
+/** Starts a coordinator on a folder that this process holds. Throws where the folder's ledger or blobs are damaged. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
+  const { folder, node, waitFor, threads, onChange, log } = options;
+  const { manifest, jobId, dir } = folder;
+  const files = filesOf(dir);
+  const commitKey = readFolderKey(folder);
+  const store = openLedgerStore(files.ledger);
+  const blobs = await openBlobFiles(files.blobs);
+  const evaluator = startEvaluator({ threads });
+  const round = createRound(manifest, jobId, commitKey, waitFor);
+
+  for (let page = store.range(0); page.length > 0; page = store.range(round.replica.history.nextSeq))
+    for (const bytes of page) {
+      const { code } = receive(round.replica, bytes, commitKey, true);
+      if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${round.replica.history.nextSeq} does not hold (${code})`);
+    }
+  const { history } = round.replica;
+  const graph = Uint8Array.from(await readFile(blobs.path(manifest.model.id)));
+  const loaded = await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile: blobs.path(manifest.initial.id) });
+  if (loaded.stateHash !== manifest.stateHash) throw new Error(`${blobs.path(manifest.initial.id)} is not the initial state of this job`);
+  await evaluator.call("setExamples", { name: "heldout", blob: Uint8Array.from(await readFile(files.heldout)) });
+  await evaluator.call("replay", { commits: branchTo(history.branch) });
+
+  let stateHash = (await evaluator.call("stateHash", null)).stateHash;
+  let evalForwards = 0;
+  let tip = { seq: history.nextSeq, hash: history.headHash };
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let openedMs: number | null = null;
+  const span: { fromMs: number | null; toMs: number; steps: number; from: Traffic | null; to: Traffic | null } = { fromMs: null, toMs: 0, steps: 0, from: null, to: null };
+  const done = Promise.withResolvers<"finished" | "stopped">();
+  done.promise.catch(() => {});
+
+  const enqueue = (event: RoundEvent) => {
+    if (!loop.enqueue(event)) throw new Error("the coordinator's inbox is full");
+  };
+  const orFail = (work: Promise<unknown>) => {
+    work.catch((error: Error) => done.reject(error));
+  };
+
+  const topic = joinTopic(
+    node,
+    announceTopic(jobId),
+    (bytes) => {
+      const { code } = validateAnnouncement(bytes, headOf(round.replica), commitKey);
+      // Nobody else holds the commit key: a valid announcement that we did not make means that somebody does.
+      if (code === "applied" || code === "gap" || code === "fork") log(`WARNING: somebody else signs announcements with this job's commit key (${code})`);
+      return code === "applied" ? "ignore" : ANNOUNCEMENT_CODES[code];
+    },
+    () => {},
+  );
+  const publish = async (bytes: Uint8Array) => {
+    const published = await topic.publish(bytes);
+    if (!published.ok) log(`announcement not published: ${published.message}`);
+    else for (const peer of published.missed) sessions.send(peer, { kind: "repair", announcement: bytes });
+  };
+
+  async function announce({ entry, task }: Extract<RoundEffect, { kind: "announce" }>): Promise<void> {
+    const announcement = createAnnouncement({ jobId, epoch: history.epoch, seq: tip.seq, prevHash: tip.hash, entry, task }, commitKey);
+    await store.append(tip.seq, announcement.bytes);
+    tip = { seq: tip.seq + 1, hash: announcement.hash };
+    const nowMs = performance.now();
+    if (entry.kind === "commit") {
+      span.toMs = nowMs;
+      span.steps++;
+      orFail(node.traffic.readTraffic().then((traffic) => (span.to = traffic)));
+      onChangeLater.push({ kind: "committed", step: entry.step, seconds: openedMs === null ? null : (nowMs - openedMs) / 1000 });
+    }
+    if (entry.kind === "evaluation") onChangeLater.push({ kind: "evaluated" });
+    if (task !== null) {
+      openedMs = nowMs;
+      if (span.fromMs === null) {
+        span.fromMs = nowMs;
+        span.from = await node.traffic.readTraffic();
+      }
+    }
+    enqueue({ kind: "announced", bytes: announcement.bytes, nowMs });
+    await publish(announcement.bytes);
+  }
+  /** Changes that the view can show only once the round has taken the announcement in. */
+  const onChangeLater: Change[] = [];
+
+  async function evaluateHere(step: number): Promise<void> {
+    // Both calls stand in the evaluator's queue before any later commit: they see the state after `step`.
+    const [evaluation, hashed] = await Promise.all([
+      evaluator.call("evaluate", { name: "heldout", batch: manifest.job.batch }),
+      evaluator.call("stateHash", null),
+    ]);
+    evalForwards += evaluation.forwards;
+    stateHash = hashed.stateHash;
+    if (hashed.clampedShare > 0.001) log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
+    const { loss, accuracy, examples } = evaluation;
+    if (!Number.isFinite(loss)) throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
+    enqueue({ kind: "evaluated", step, stateHash, loss, accuracy, examples, nowMs: performance.now() });
+  }
+
+  async function perform(effect: RoundEffect): Promise<void> {
+    switch (effect.kind) {
+      case "announce":
+        return announce(effect);
+      case "send":
+        return sessions.send(effect.peerId, effect.frame);
+      case "deadline":
+        clearTimeout(timer);
+        timer = setTimeout(() => enqueue({ kind: "deadline", step: effect.step, nowMs: performance.now() }), effect.afterMs);
+        return;
+      case "evaluate":
+        return orFail(evaluateHere(effect.step));
+      case "apply":
+        return orFail(evaluator.call("replay", { commits: [effect.commit] }));
+      case "restore":
+        return orFail(evaluator.call("reset", { commits: effect.commits }));
+      case "dismiss":
+        return void sessions.dismiss(effect.peerId, effect.code, effect.message);
+      case "finish":
+        return done.resolve("finished");
+      case "stop":
+        throw new Error(effect.message);
+      case "append":
+      case "checkpoint":
+      case "compare":
+      case "task":
+      case "fetch":
+        return;
+    }
+  }
+
+  const loop = startLoop<RoundEvent, RoundEffect>({
+    reduce(event) {
+      const effects = reduce(round, event);
+      if (event.kind === "result") onChange({ kind: "results" });
+      else if (event.kind !== "announced" && event.kind !== "evaluated") onChange({ kind: "roster" });
+      if (event.kind === "announced") for (const change of onChangeLater.splice(0)) onChange(change);
+      return effects;
+    },
+    perform,
+    inboxMax: INBOX_MAX,
+  });
+  loop.stopped.catch((error) => done.reject(error));
+
+  const sessions: Sessions = await openSessions(
+    node,
+    jobId,
+    () => ({ kind: "welcome", manifest: folder.manifestBytes, nextSeq: round.replica.history.nextSeq }),
+    {
+      joined(peerId, hello) {
+        log(`worker ${hello.name || peerId.slice(-8)} joined: ${hello.device}, ${hello.threads} threads`);
+        enqueue({ kind: "joined", peerId, hello, nowMs: performance.now() });
+      },
+      frame(peerId, frame) {
+        const nowMs = performance.now();
+        if (frame.kind === "result") return enqueue({ kind: "result", peerId, frame, nowMs });
+        enqueue({ kind: "heartbeat", peerId, frame, nowMs });
+        // It missed something: the newest entry tells it where to ask from.
+        const newest = frame.nextSeq < tip.seq ? store.range(tip.seq - 1)[0] : undefined;
+        if (newest) sessions.send(peerId, { kind: "repair", announcement: newest });
+      },
+      left(peerId) {
+        log(`worker ${round.members.get(peerId)?.name || peerId.slice(-8)} left`);
+        loop.enqueue({ kind: "left", peerId, nowMs: performance.now() });
+      },
+      refused: (peerId, code, message) => log(`sent ${peerId.slice(-8)} away: ${code}: ${message}`),
+    },
+  );
+  await serveRange(node, (fromSeq, countMax, bytesMax) => store.range(fromSeq, countMax, bytesMax));
+  await serveBlobs(node, blobs);
+  loop.enqueue({ kind: "started", nowMs: performance.now() });
+  const reopened = history.open && store.range(history.open.seq, 1)[0];
+  if (reopened) await publish(reopened);
+
+  return {
+    round,
+    sessions,
+    measured: () => ({
+      seconds: span.fromMs === null ? 0 : Math.max(0, span.toMs - span.fromMs) / 1000,
+      steps: span.steps,
+      traffic: span.from && span.to && { from: span.from, to: span.to },
+    }),
+    evalForwards: () => evalForwards,
+    stateHash: () => stateHash,
+    done: done.promise,
+    async stop() {
+      done.resolve("stopped");
+      clearTimeout(timer);
+      loop.stop();
+      await loop.stopped.catch(() => {});
+      await sessions.closeAll(round.phase === "finished" ? "finished" : "stopping", "The coordinator stops.");
+      topic.leave();
+      await node.stop();
+      await evaluator.close();
+      await store.close();
+    },
+  };
+}
