@@ -5,7 +5,7 @@
 
 import type { KeyObject } from "node:crypto";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Manifest, readManifest } from "@zoswarm/shared/protocol/manifest";
@@ -25,7 +25,6 @@ export function filesOf(dir: string) {
     heldout: at("heldout.examples"),
     blobs: at("blobs"),
     ledger: at("ledger"),
-    lock: at("coordinator.pid"),
   };
 }
 
@@ -63,7 +62,7 @@ export interface JobFolder {
   spec: JobSpec;
 }
 
-export type FolderCode = "not-a-data-folder" | "other-job" | "folder-damaged" | "folder-in-use";
+export type FolderCode = "not-a-data-folder" | "other-job" | "folder-damaged";
 
 /** What stands at `dir`: nothing yet, a job's folder, or something that must not be touched. */
 export function stateOf(dir: string): "free" | "job" | "foreign" {
@@ -126,37 +125,4 @@ export function readFolderKey({ dir, manifest }: JobFolder): KeyObject {
   const { key, publicHex } = readCommitKey(readFileSync(commitKey, "utf8"));
   if (publicHex !== manifest.commitKey) throw new Error(`${commitKey} is not the key of job "${manifest.name}"`);
   return key;
-}
-
-/** Holds the folder for this process: two coordinators on one ledger would fork it. The hold of a dead process is taken over. */
-export function lockFolder(dir: string): { ok: true; release: () => void } | Fault<"folder-in-use"> {
-  const { lock } = filesOf(dir);
-  for (let tries = 0; ; tries++) {
-    try {
-      const handle = openSync(lock, "wx");
-      writeSync(handle, String(process.pid));
-      closeSync(handle);
-      return { ok: true, release: () => rmSync(lock, { force: true }) };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      const holder = Number(readFileSync(lock, "utf8"));
-      if (tries > 0 || isAlive(holder))
-        return {
-          ok: false,
-          code: "folder-in-use",
-          message: `data folder ${dir} is in use by process ${holder}: stop that coordinator first, or name another folder with --data`,
-        };
-      rmSync(lock, { force: true });
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

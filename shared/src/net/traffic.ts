@@ -25,6 +25,8 @@ export interface Traffic {
 
 export interface TrafficCounter {
   count(kind: PayloadKind, direction: keyof Flow, bytes: number): void;
+  /** Announcements and session frames so far. */
+  payload(): Flow;
   readTraffic(): Promise<Traffic>;
 }
 
@@ -33,19 +35,20 @@ const TRANSFER_METRIC = "libp2p_data_transfer_bytes_total";
 
 export function createTraffic(registry: Registry): TrafficCounter {
   const byKind = Object.fromEntries(PAYLOAD_KINDS.map((kind) => [kind, { in: 0, out: 0 }])) as Record<PayloadKind, Flow>;
+  const payload = (): Flow => ({ in: byKind.announcement.in + byKind.session.in, out: byKind.announcement.out + byKind.session.out });
   return {
     count(kind, direction, bytes) {
       byKind[kind][direction] += bytes;
     },
+    payload,
     async readTraffic() {
       const metric = await registry.getSingleMetric(TRANSFER_METRIC)?.get();
       const transferred = new Map(metric?.values.map(({ labels, value }) => [String(labels.protocol), value]));
       const flow = (name: string): Flow => ({ in: transferred.get(`${name} received`) ?? 0, out: transferred.get(`${name} sent`) ?? 0 });
       const wireTotal = flow("global");
       const apart = [flow(BLOB_PROTOCOL), flow(RANGE_PROTOCOL)];
-      const { announcement, session } = byKind;
       return {
-        payload: { in: announcement.in + session.in, out: announcement.out + session.out },
+        payload: payload(),
         wire: {
           in: apart.reduce((rest, { in: bytes }) => rest - bytes, wireTotal.in),
           out: apart.reduce((rest, { out: bytes }) => rest - bytes, wireTotal.out),
@@ -55,4 +58,19 @@ export function createTraffic(registry: Registry): TrafficCounter {
       };
     },
   };
+}
+
+/** Bytes per step, each way: what is in messages, and all that was on the sockets; blobs and ranges left out. */
+export interface FlowPerStep {
+  in: { payload: number; wire: number };
+  out: { payload: number; wire: number };
+}
+
+/** The difference of two readings, over `steps` steps. */
+export function perStep(from: Traffic, to: Traffic, steps: number): FlowPerStep {
+  const each = (direction: keyof Flow) => ({
+    payload: (to.payload[direction] - from.payload[direction]) / Math.max(1, steps),
+    wire: (to.wire[direction] - from.wire[direction]) / Math.max(1, steps),
+  });
+  return { in: each("in"), out: each("out") };
 }

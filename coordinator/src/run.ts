@@ -1,0 +1,177 @@
+/** `coordinator run`: from a job file to a finished job, or a message that says what to change. */
+import { readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { decodeExamples } from "@zoswarm/shared/data/examples";
+import { loadPeerKey } from "@zoswarm/shared/net/identity";
+import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
+import { lockFolder } from "@zoswarm/shared/store/lock";
+import { typedPath } from "@zoswarm/shared/typed";
+import { Registry } from "prom-client";
+import { readJobFile } from "./config.ts";
+import { type Change, type Coordinator, startCoordinator } from "./coordinator.ts";
+import { createJob } from "./create.ts";
+import { type Fault, filesOf, type JobFolder, readFolder, refuseOther, specOf, stateOf } from "./folder.ts";
+import { registerMetrics } from "./http/metrics.ts";
+import { startHttp } from "./http/server.ts";
+import { reportOf } from "./report.ts";
+import { createView } from "./view.ts";
+
+export interface RunOptions {
+  data?: string;
+  listen: string[];
+  announce: string[];
+  http: { host: string; port: number };
+  /** Take a free port where the one asked for is taken. */
+  anyPort: boolean;
+  waitForWorkers: number;
+  threads: number;
+  report?: string;
+}
+
+const DASHBOARD = fileURLToPath(new URL("../dashboard/dist", import.meta.url));
+/** How long a finished coordinator serves those who are still fetching the end. */
+const LINGER_MS_MAX = 15_000;
+
+/** Runs a job to its end. Resolves to what stopped it; expected failures are values. */
+export async function run(jobFile: string, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
+  const opened = await openJob(typedPath(jobFile), options.data);
+  if (!opened.ok) return opened;
+  const locked = lockFolder(opened.dir);
+  if (!locked.ok) return locked;
+  try {
+    return await runFolder(opened, options);
+  } finally {
+    locked.release();
+  }
+}
+
+/** The job's folder: resumed where it is this job's, made where there is none, else refused. */
+async function openJob(jobFile: string, data: string | undefined): Promise<({ ok: true } & JobFolder) | Fault<string>> {
+  const read = await readJobFile(jobFile);
+  if (!read.ok) return read;
+  const hashed = await specOf(read.job);
+  if (!hashed.ok) return hashed;
+  const dir = data === undefined ? `${jobFile.replace(/\.(ya?ml|json)$/, "")}.data` : typedPath(data);
+  const state = stateOf(dir);
+  if (state === "foreign")
+    return { ok: false, code: "not-a-data-folder", message: `data folder ${dir}: holds other files; name a new folder with --data` };
+  if (state === "free") {
+    const made = await createJob(hashed.spec, dir);
+    if (!made.ok) return made;
+    console.log(`made the job: ${made.trainRows} training and ${made.heldoutRows} held-out examples, ${made.truncated} texts cut at ${read.job.maxTokens} tokens`);
+    for (const { name, reason } of made.frozen.slice(0, 10)) console.log(`not trained: "${name}" ${reason}`);
+    if (made.frozen.length > 10) console.log(`not trained: ${made.frozen.length - 10} more`);
+  }
+  const folder = readFolder(dir);
+  if (!folder.ok) return folder;
+  return refuseOther(folder, hashed.spec) ?? folder;
+}
+
+async function openNode(dir: string, { listen, announce, anyPort }: RunOptions, registry: Registry): Promise<{ ok: true; node: SwarmNode } | Fault<string>> {
+  const key = await loadPeerKey(filesOf(dir).peerKey);
+  if (!key.ok) return key;
+  const { privateKey } = key;
+  const created = await createNode({ role: "coordinator", privateKey, listen, announce, registry });
+  if (created.ok || created.code !== "port-in-use" || !anyPort) return created;
+  console.log(`${created.message}; taking a free one`);
+  const free = listen.map((address) => address.replace(/\/tcp\/\d+/, "/tcp/0"));
+  return createNode({ role: "coordinator", privateKey, listen: free, announce, registry: new Registry() });
+}
+
+async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
+  const { dir, manifest, jobId } = folder;
+  const registry = new Registry();
+  const opened = await openNode(dir, options, registry);
+  if (!opened.ok) return opened;
+  const { node } = opened;
+  let change: (change: Change) => void = () => {};
+  const startedMs = performance.now();
+  const coordinator = await startCoordinator({
+    folder,
+    node,
+    waitFor: options.waitForWorkers,
+    threads: options.threads,
+    log: (line) => console.log(line),
+    onChange: (each) => change(each),
+  }).catch(async (error: Error) => {
+    await node.stop();
+    throw error;
+  });
+  const { view, changed } = createView(coordinator, {
+    joinCommand: () => `npm run worker -- --join ${addressOf(node)}`,
+    addresses: () => node.addresses(),
+    majorityBaseline: await baselineOf(filesOf(dir).heldout),
+    payload: () => node.traffic.payload(),
+  });
+  change = (each) => {
+    changed(each);
+    say(coordinator, each);
+  };
+  registerMetrics(registry, view);
+  const serve = (port: number) =>
+    startHttp({ view, registry, host: options.http.host, port, dashboardDir: DASHBOARD, onFault: (error) => console.error(error.message) });
+  let http = await serve(options.http.port);
+  if (!http.ok && http.code === "port-in-use" && options.anyPort) {
+    console.log(`${http.message}; taking a free one`);
+    http = await serve(0);
+  }
+  if (!http.ok) {
+    await coordinator.stop();
+    return http;
+  }
+  console.log(`job "${manifest.name}" ${jobId.slice(0, 12)} in ${dir}`);
+  console.log("volunteers download the training data and can read it: launch only what they may see");
+  console.log(`page      ${http.url}`);
+  console.log(`join with npm run worker -- --join ${addressOf(node)}`);
+  const stop = () => void coordinator.stop();
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  try {
+    const ended = await coordinator.done;
+    if (ended === "finished") await untilAlone(node);
+    if (options.report !== undefined) await writeFile(typedPath(options.report), `${JSON.stringify(await reportOf(coordinator, node, startedMs), null, 1)}\n`);
+    console.log(ended === "finished" ? `finished: state hash ${coordinator.stateHash()}` : "stopped; the same command goes on from here");
+    return { ok: true, ended };
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+    await http.close();
+    await coordinator.stop();
+  }
+}
+
+/** One address to tell people: one that others can reach where there is one. */
+function addressOf(node: SwarmNode): string {
+  const addresses = node.addresses();
+  return addresses.find((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address)) ?? addresses[0] ?? "";
+}
+
+async function baselineOf(heldout: string): Promise<number> {
+  const { labels, classes, count } = decodeExamples(Uint8Array.from(await readFile(heldout)));
+  const counts = Array.from({ length: classes }, () => 0);
+  for (const label of labels) counts[label] = (counts[label] ?? 0) + 1;
+  return Math.max(...counts) / count;
+}
+
+function say({ round }: Coordinator, change: Change): void {
+  const { history } = round.replica;
+  const loss = history.losses.at(-1);
+  if (change.kind === "committed" && loss) {
+    const took = change.seconds === null ? "" : `  ${change.seconds.toFixed(2)} s`;
+    console.log(`step ${loss.step + 1}/${round.manifest.job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}  ${loss.committed}/${loss.directions} directions${took}`);
+  }
+  const evaluation = history.evaluations.at(-1);
+  if (change.kind === "evaluated" && evaluation)
+    console.log(`held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, accuracy ${(100 * evaluation.accuracy).toFixed(1)} %`);
+}
+
+async function untilAlone(node: SwarmNode): Promise<void> {
+  if (node.peers().length === 0) return;
+  const alone = Promise.withResolvers<void>();
+  const look = () => queueMicrotask(() => node.peers().length === 0 && alone.resolve());
+  const timer = setTimeout(alone.resolve, LINGER_MS_MAX);
+  node.libp2p.addEventListener("peer:disconnect", look);
+  await alone.promise;
+  node.libp2p.removeEventListener("peer:disconnect", look);
+  clearTimeout(timer);
+}

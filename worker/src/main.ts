@@ -1,0 +1,43 @@
+/** The worker's command line. Expected failures: one message on stderr, exit code 1. */
+import { availableParallelism, hostname } from "node:os";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
+import { Command, InvalidArgumentError } from "commander";
+import { run } from "./run.ts";
+
+function threadsOf(text: string): number {
+  const value = Number(text);
+  const most = availableParallelism();
+  if (!Number.isInteger(value) || value < 1 || value > most) throw new InvalidArgumentError(`It must be a whole number from 1 to ${most}, what this machine has.`);
+  return value;
+}
+
+function nameOf(text: string): string {
+  if (text.length > LIMITS.nameCharactersMax || !/^[\P{C}]*$/u.test(text))
+    throw new InvalidArgumentError(`It must be at most ${LIMITS.nameCharactersMax} printable characters.`);
+  return text;
+}
+
+function refuse(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
+
+const program = new Command("worker")
+  .description("Give this computer's time to a fine-tuning job")
+  .requiredOption("--join <multiaddr>", "the coordinator's address; may be repeated", (value: string, before: string[] | undefined) => [...(before ?? []), value])
+  .option("--threads <n>", "processor threads to use", threadsOf, Math.max(1, availableParallelism() - 1))
+  .option("--name <text>", "how the dashboard calls this worker", nameOf, hostname().slice(0, LIMITS.nameCharactersMax))
+  .option("--data <dir>", "where downloads and the ledger are kept (default: ~/.zoswarm/worker)")
+  .option("--report <file>", "write a JSON report at the end")
+  .showHelpAfterError("(--help lists what there is)")
+  .action(async (options) => {
+    const ran = await run(options);
+    if (!ran.ok) refuse(ran.message);
+  });
+
+try {
+  await program.parseAsync();
+  process.exit(0);
+} catch (error) {
+  refuse((error as Error).message);
+}

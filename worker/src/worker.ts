@@ -1,0 +1,277 @@
+/**
+ * A worker's imperative shell: performs what the volunteer's lifecycle decides. The parameters live in the evaluator's thread, the
+ * ledger on disk; whatever breaks, the worker dials again and fetches what it missed.
+ */
+import { setTimeout } from "node:timers/promises";
+import { batchOf } from "@zoswarm/shared/data/batches";
+import type { Evaluator } from "@zoswarm/shared/evaluate/client";
+import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
+import { startLoop } from "@zoswarm/shared/loop";
+import { joinTopic } from "@zoswarm/shared/net/gossip";
+import type { SwarmNode } from "@zoswarm/shared/net/node";
+import { fetchRange } from "@zoswarm/shared/net/range";
+import type { Session } from "@zoswarm/shared/net/session";
+import type { Traffic } from "@zoswarm/shared/net/traffic";
+import { ANNOUNCEMENT_CODES, type AnnouncementCode } from "@zoswarm/shared/protocol/codes";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
+import { commitVerifier } from "@zoswarm/shared/protocol/signing";
+import { announceTopic } from "@zoswarm/shared/protocol/topics";
+import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
+import { createReplica, headOf, receive } from "@zoswarm/shared/replica/replica";
+import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
+import { createVolunteer, type Loss, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
+
+const INBOX_MAX = 20_000;
+
+export interface WorkerOptions {
+  node: SwarmNode;
+  manifest: Manifest;
+  jobId: string;
+  /** Loaded with the job's graph, initial state and training examples. */
+  evaluator: Evaluator;
+  /** Labels of the training examples. */
+  labels: Int32Array;
+  store: LedgerStore;
+  onStep: (volunteer: Volunteer) => void;
+  log: (line: string) => void;
+}
+
+export interface RunningWorker {
+  volunteer: Volunteer;
+  /** Outcomes of announcements since the start. */
+  outcomes: Partial<Record<AnnouncementCode, number>>;
+  /** Uses a greeted session until it ends: catches up, then takes part. */
+  attach(session: Session): void;
+  /** A frame of the attached session. */
+  frame(frame: Exclude<CoordinatorFrame, { kind: "welcome" | "farewell" }>): void;
+  detach(): void;
+  /** Fetches what it misses of the ledger and applies it; false where the coordinator cannot be asked. */
+  catchUp(signal: AbortSignal): Promise<boolean>;
+  /** Traffic at the first task and now, and the steps between. */
+  measured(): Promise<{ steps: number; traffic: { from: Traffic; to: Traffic } | null }>;
+  /** Rejects when the worker cannot go on. */
+  readonly failed: Promise<never>;
+  stop(): Promise<void>;
+}
+
+/** Starts from what is on disk. Throws where the ledger on disk does not hold. */
+export async function startWorker({ node, manifest, jobId, evaluator, labels, store, onStep, log }: WorkerOptions): Promise<RunningWorker> {
+  const commitKey = commitVerifier(manifest.commitKey);
+  const volunteer = createVolunteer(createReplica(jobId, manifest.job));
+  const { replica } = volunteer;
+  for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
+    for (const bytes of page) {
+      const { code } = receive(replica, bytes, commitKey, true);
+      if (code !== "applied") throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
+    }
+  await evaluator.call("replay", { commits: branchTo(replica.history.branch) });
+
+  const outcomes: RunningWorker["outcomes"] = {};
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => {});
+  let session: Session | null = null;
+  let measuring: AbortController | null = null;
+  let resynced = false;
+  let from: Traffic | null = null;
+  let last: { steps: number; traffic: Traffic } | null = null;
+  let firstStep = 0;
+  const caughtUp: (() => void)[] = [];
+
+  const topic = joinTopic(
+    node,
+    announceTopic(jobId),
+    (bytes) => {
+      const { code } = validateAnnouncement(bytes, headOf(replica), commitKey);
+      // A gap is for the loop: it fetches. Only what is applied is passed on.
+      if (code === "gap" || code === "fork") loop.enqueue({ kind: "announcement", bytes, source: "gossip" });
+      return ANNOUNCEMENT_CODES[code];
+    },
+    (bytes) => loop.enqueue({ kind: "announcement", bytes, source: "gossip" }),
+  );
+
+  async function measure({ task, head, slots }: Extract<VolunteerEffect, { kind: "measure" }>, signal: AbortSignal): Promise<void> {
+    const losses: Loss[] = [];
+    const startMs = performance.now();
+    let first = 0;
+    for (const { g, m, batch } of task.groups) {
+      const end = first + 2 ** m;
+      const here = slots.filter((slot) => slot >= first && slot < end);
+      // Below the least that can be centred, both sides of each direction are measured.
+      const own = new Set([...here, ...[...(volunteer.open?.losses.keys() ?? [])].filter((slot) => slot >= first && slot < end)]);
+      const estimator = task.estimator === "one-sided" && own.size < CENTRE_MIN ? "two-sided" : task.estimator;
+      if (here.length > 0) {
+        const measured = await evaluator.call(
+          "measure",
+          {
+            step: task.step,
+            group: g,
+            m,
+            epsilonLog2: task.epsilonLog2,
+            estimator,
+            directions: here.map((slot) => slot - first),
+            batch: batchOf({ jobId, step: task.step, group: batch, size: manifest.job.batch, labels, classes: manifest.classes }),
+          },
+          signal,
+        );
+        for (const { k, plus, minus } of measured.losses) losses.push({ slot: first + k, plus, minus });
+        if (measured.aborted) break;
+      }
+      first = end;
+    }
+    loop.enqueue({ kind: "measured", head, losses, elapsedMs: Math.min(3_600_000, Math.round(performance.now() - startMs)) });
+  }
+
+  async function compare({ step, stateHash }: Extract<VolunteerEffect, { kind: "compare" }>): Promise<void> {
+    const mine = volunteer.checkpoint;
+    if (mine?.step !== step || mine.stateHash === stateHash) return;
+    const differs = `after step ${step} this replica has the state hash ${mine.stateHash.slice(0, 12)}, the ledger states ${stateHash.slice(0, 12)}`;
+    if (resynced) throw new Error(`${differs}, again after a replay from the start: this machine does not compute as the others do; please report it`);
+    resynced = true;
+    log(`${differs}: replaying the ledger from the start`);
+    await evaluator.call("reset", { commits: branchTo(replica.history.branch) });
+    await checkpoint(stepOf(replica.history.branch));
+  }
+
+  async function checkpoint(step: number): Promise<void> {
+    const { stateHash } = await evaluator.call("stateHash", null);
+    loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
+  }
+
+  async function restored({ commits, step, stateHash }: Extract<VolunteerEffect, { kind: "restore" }>): Promise<void> {
+    await evaluator.call("reset", { commits });
+    const now = await evaluator.call("stateHash", null);
+    if (now.stateHash !== stateHash) throw new Error(`the state restored to step ${step} has the hash ${now.stateHash}, the ledger states ${stateHash}`);
+    loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
+  }
+
+  async function perform(effect: VolunteerEffect): Promise<void> {
+    switch (effect.kind) {
+      case "append":
+        return store.append(effect.seq, effect.bytes);
+      case "apply": {
+        await evaluator.call("replay", { commits: [effect.commit] });
+        if (from === null) return;
+        last = { steps: effect.commit.step + 1 - firstStep, traffic: await node.traffic.readTraffic() };
+        return onStep(volunteer);
+      }
+      case "restore":
+        return restored(effect);
+      case "checkpoint":
+        return checkpoint(effect.step);
+      case "compare":
+        return compare(effect);
+      case "task":
+        if (from !== null || !volunteer.online) return;
+        firstStep = effect.task.step;
+        from = await node.traffic.readTraffic();
+        return;
+      case "fetch":
+        void catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
+        return;
+      case "send":
+        session?.send(encodeWorkerFrame(effect.frame));
+        return;
+      case "measure":
+        measuring = new AbortController();
+        measure(effect, measuring.signal).catch(failed.reject);
+        return;
+      case "abort":
+        return measuring?.abort();
+      case "outcome":
+        outcomes[effect.code] = (outcomes[effect.code] ?? 0) + 1;
+        return;
+      case "stop":
+        throw new Error(effect.message);
+    }
+  }
+
+  const loop = startLoop<VolunteerEvent, VolunteerEffect>({
+    reduce(event) {
+      if (event.kind === "caught-up") for (const resolve of caughtUp.splice(0)) resolve();
+      return reduce(volunteer, event, commitKey);
+    },
+    perform,
+    inboxMax: INBOX_MAX,
+  });
+  loop.stopped.catch((error) => failed.reject(error));
+  const heart = setInterval(() => loop.enqueue({ kind: "heartbeat" }), LIMITS.heartbeatMs);
+
+  async function catchUp(signal: AbortSignal): Promise<boolean> {
+    const peer = session?.peerId;
+    if (peer === undefined) return false;
+    for (let next = replica.history.nextSeq; ; ) {
+      const fetched = await fetchRange(node, peer, next, signal);
+      if (!fetched.ok) {
+        if (fetched.code !== "busy" || signal.aborted) return false;
+        await setTimeout(Math.random() * LIMITS.busyPauseMsMax);
+        continue;
+      }
+      if (fetched.announcements.length === 0) return true;
+      for (const bytes of fetched.announcements) loop.enqueue({ kind: "announcement", bytes, source: "range" });
+      next += fetched.announcements.length;
+    }
+  }
+
+  /** Resolves when the coordinator is known to send its announcements to us: what comes later will arrive. */
+  function heardBy(peer: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const look = () => {
+        if (!topic.subscribers().includes(peer) && !signal.aborted) return;
+        stop();
+        resolve();
+      };
+      const stop = topic.onSubscribers(look);
+      signal.addEventListener("abort", look, { once: true });
+      look();
+    });
+  }
+
+  async function takePart(current: Session): Promise<void> {
+    const ended = new AbortController();
+    current.onClose(() => ended.abort());
+    loop.enqueue({ kind: "online" });
+    await heardBy(current.peerId, ended.signal);
+    const complete = await catchUp(ended.signal);
+    if (ended.signal.aborted) return;
+    // Without the ledger's end nothing can be measured: a new session tries again.
+    if (complete) loop.enqueue({ kind: "caught-up" });
+    else await current.close();
+  }
+
+  return {
+    volunteer,
+    outcomes,
+    attach(next) {
+      session = next;
+      takePart(next).catch(failed.reject);
+    },
+    frame(frame) {
+      if (frame.kind === "slots") loop.enqueue({ kind: "slots", frame });
+      else if (frame.kind === "repair") loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" });
+      else if (frame.code !== "accepted") log(`result of step ${frame.step + 1}: ${frame.code}`);
+    },
+    detach() {
+      session = null;
+      loop.enqueue({ kind: "offline" });
+    },
+    async catchUp(signal) {
+      const complete = await catchUp(signal);
+      const settled = new Promise<void>((resolve) => caughtUp.push(resolve));
+      loop.enqueue({ kind: "caught-up" });
+      await Promise.race([settled, failed.promise]);
+      return complete;
+    },
+    measured: async () => ({ steps: last?.steps ?? 0, traffic: from && last && { from, to: last.traffic } }),
+    failed: failed.promise,
+    async stop() {
+      clearInterval(heart);
+      measuring?.abort();
+      loop.stop();
+      await loop.stopped.catch(() => {});
+      topic.leave();
+    },
+  };
+}
