@@ -37,10 +37,7 @@ export interface CoordinatorOptions {
 }
 
 /** What just happened, for those who show it: read the rest from `round`. */
-export type Change =
-  | { kind: "opened" | "roster" | "results" }
-  | { kind: "committed"; step: number; seconds: number | null }
-  | { kind: "evaluated" };
+export type Change = { kind: "roster" | "results" } | { kind: "committed"; step: number; seconds: number | null } | { kind: "evaluated" };
 
 export interface Coordinator {
   round: Round;
@@ -73,7 +70,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     }
   const { history } = round.replica;
   const graph = Uint8Array.from(await readFile(blobs.path(manifest.model.id)));
-  const loaded = await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile: blobs.path(manifest.initial.id) });
+  const loaded = await evaluator.call("load", {
+    graph,
+    tensors: manifest.tensors,
+    key: manifest.key,
+    initialFile: blobs.path(manifest.initial.id),
+  });
   if (loaded.stateHash !== manifest.stateHash) throw new Error(`${blobs.path(manifest.initial.id)} is not the initial state of this job`);
   await evaluator.call("setExamples", { name: "heldout", blob: Uint8Array.from(await readFile(files.heldout)) });
   await evaluator.call("replay", { commits: branchTo(history.branch) });
@@ -83,7 +85,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   let tip = { seq: history.nextSeq, hash: history.headHash };
   let timer: ReturnType<typeof setTimeout> | undefined;
   let openedMs: number | null = null;
-  const span: { fromMs: number | null; toMs: number; steps: number; from: Traffic | null; to: Traffic | null } = { fromMs: null, toMs: 0, steps: 0, from: null, to: null };
+  const span: { fromMs: number | null; toMs: number; steps: number; from: Traffic | null; to: Traffic | null } = {
+    fromMs: null,
+    toMs: 0,
+    steps: 0,
+    from: null,
+    to: null,
+  };
   const done = Promise.withResolvers<"finished" | "stopped">();
   done.promise.catch(() => {});
 
@@ -100,7 +108,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     (bytes) => {
       const { code } = validateAnnouncement(bytes, headOf(round.replica), commitKey);
       // Nobody else holds the commit key: a valid announcement that we did not make means that somebody does.
-      if (code === "applied" || code === "gap" || code === "fork") log(`WARNING: somebody else signs announcements with this job's commit key (${code})`);
+      if (code === "applied" || code === "gap" || code === "fork")
+        log(`WARNING: somebody else signs announcements with this job's commit key (${code})`);
       return code === "applied" ? "ignore" : ANNOUNCEMENT_CODES[code];
     },
     () => {},
@@ -120,9 +129,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       span.toMs = nowMs;
       span.steps++;
       orFail(node.traffic.readTraffic().then((traffic) => (span.to = traffic)));
-      onChangeLater.push({ kind: "committed", step: entry.step, seconds: openedMs === null ? null : (nowMs - openedMs) / 1000 });
     }
-    if (entry.kind === "evaluation") onChangeLater.push({ kind: "evaluated" });
+    const seconds = openedMs === null ? null : (nowMs - openedMs) / 1000;
+    announced.push(
+      entry.kind === "commit"
+        ? { kind: "committed", step: entry.step, seconds }
+        : { kind: entry.kind === "evaluation" ? "evaluated" : "roster" },
+    );
     if (task !== null) {
       openedMs = nowMs;
       if (span.fromMs === null) {
@@ -133,8 +146,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     enqueue({ kind: "announced", bytes: announcement.bytes, nowMs });
     await publish(announcement.bytes);
   }
-  /** Changes that the view can show only once the round has taken the announcement in. */
-  const onChangeLater: Change[] = [];
+  /** What each announcement changes, to be shown once the round has taken it in. */
+  const announced: Change[] = [];
 
   async function evaluateHere(step: number): Promise<void> {
     // Both calls stand in the evaluator's queue before any later commit: they see the state after `step`.
@@ -144,9 +157,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     ]);
     evalForwards += evaluation.forwards;
     stateHash = hashed.stateHash;
-    if (hashed.clampedShare > 0.001) log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
+    if (hashed.clampedShare > 0.001)
+      log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
     const { loss, accuracy, examples } = evaluation;
-    if (!Number.isFinite(loss)) throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
+    if (!Number.isFinite(loss))
+      throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
     enqueue({ kind: "evaluated", step, stateHash, loss, accuracy, examples, nowMs: performance.now() });
   }
 
@@ -184,9 +199,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const loop = startLoop<RoundEvent, RoundEffect>({
     reduce(event) {
       const effects = reduce(round, event);
-      if (event.kind === "result") onChange({ kind: "results" });
-      else if (event.kind !== "announced" && event.kind !== "evaluated") onChange({ kind: "roster" });
-      if (event.kind === "announced") for (const change of onChangeLater.splice(0)) onChange(change);
+      const change =
+        event.kind === "announced" ? announced.shift() : { kind: event.kind === "result" ? ("results" as const) : ("roster" as const) };
+      if (change) onChange(change);
       return effects;
     },
     perform,
@@ -224,6 +239,19 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const reopened = history.open && store.range(history.open.seq, 1)[0];
   if (reopened) await publish(reopened);
 
+  let stopping: Promise<void> | undefined;
+  async function stop(): Promise<void> {
+    done.resolve("stopped");
+    clearTimeout(timer);
+    loop.stop();
+    await loop.stopped.catch(() => {});
+    await sessions.closeAll(round.phase === "finished" ? "finished" : "stopping", "The coordinator stops.");
+    topic.leave();
+    await node.stop();
+    await evaluator.close();
+    await store.close();
+  }
+
   return {
     round,
     sessions,
@@ -235,16 +263,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     evalForwards: () => evalForwards,
     stateHash: () => stateHash,
     done: done.promise,
-    async stop() {
-      done.resolve("stopped");
-      clearTimeout(timer);
-      loop.stop();
-      await loop.stopped.catch(() => {});
-      await sessions.closeAll(round.phase === "finished" ? "finished" : "stopping", "The coordinator stops.");
-      topic.leave();
-      await node.stop();
-      await evaluator.close();
-      await store.close();
+    stop() {
+      stopping ??= stop();
+      return stopping;
     },
   };
 }

@@ -7,7 +7,8 @@ import { exportBundle, exportOnnx, openClassifier } from "./trained.ts";
 
 const whole = (least: number, most: number) => (text: string) => {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < least || value > most) throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   return value;
 };
 
@@ -24,7 +25,9 @@ function refuse(message: string): never {
   process.exit(1);
 }
 
-const program = new Command("coordinator").description("Launch and keep fine-tuning jobs that volunteers work on").showHelpAfterError("(--help lists what there is)");
+const program = new Command("coordinator")
+  .description("Launch and keep fine-tuning jobs that volunteers work on")
+  .showHelpAfterError("(--help lists what there is)");
 
 program
   .command("run", { isDefault: true })
@@ -50,7 +53,8 @@ program
   .argument("[out-dir]", "new folder for the bundle")
   .option("--model <file>", "write the trained model to this ONNX file")
   .action(async (dataDir: string, outDir: string | undefined, { model }: { model?: string }) => {
-    if ((outDir === undefined) === (model === undefined)) refuse("export: name a folder for the audit bundle, or --model FILE for the trained model");
+    if ((outDir === undefined) === (model === undefined))
+      refuse("export: name a folder for the audit bundle, or --model FILE for the trained model");
     if (outDir !== undefined) {
       const written = await exportBundle(typedPath(dataDir), typedPath(outDir));
       if (!written.ok) refuse(written.message);
@@ -71,7 +75,9 @@ program
     const opened = await openClassifier(typedPath(dataDir));
     if (!opened.ok) refuse(opened.message);
     for (const { probabilities } of await opened.classify([words.join(" ")]))
-      for (const { label, p } of opened.labels.map((label, i) => ({ label, p: probabilities[i] ?? 0 })).sort((one, other) => other.p - one.p))
+      for (const { label, p } of opened.labels
+        .map((label, i) => ({ label, p: probabilities[i] ?? 0 }))
+        .sort((one, other) => other.p - one.p))
         console.log(`${(100 * p).toFixed(1).padStart(5)} %  ${label}`);
     await opened.close();
   });

@@ -24,7 +24,11 @@ export interface CoordinatorReport {
   peakRssBytes: number;
 }
 
-export async function reportOf({ round, measured, stateHash, evalForwards }: Coordinator, node: SwarmNode, startedMs: number): Promise<CoordinatorReport> {
+export async function reportOf(
+  { round, measured, stateHash, evalForwards }: Coordinator,
+  node: SwarmNode,
+  startedMs: number,
+): Promise<CoordinatorReport> {
   const { history, jobId } = round.replica;
   const { seconds, steps, traffic } = measured();
   const first = history.evaluations[0];

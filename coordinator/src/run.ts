@@ -58,7 +58,9 @@ async function openJob(jobFile: string, data: string | undefined): Promise<({ ok
   if (state === "free") {
     const made = await createJob(hashed.spec, dir);
     if (!made.ok) return made;
-    console.log(`made the job: ${made.trainRows} training and ${made.heldoutRows} held-out examples, ${made.truncated} texts cut at ${read.job.maxTokens} tokens`);
+    console.log(
+      `made the job: ${made.trainRows} training and ${made.heldoutRows} held-out examples, ${made.truncated} texts cut at ${read.job.maxTokens} tokens`,
+    );
     for (const { name, reason } of made.frozen.slice(0, 10)) console.log(`not trained: "${name}" ${reason}`);
     if (made.frozen.length > 10) console.log(`not trained: ${made.frozen.length - 10} more`);
   }
@@ -67,7 +69,11 @@ async function openJob(jobFile: string, data: string | undefined): Promise<({ ok
   return refuseOther(folder, hashed.spec) ?? folder;
 }
 
-async function openNode(dir: string, { listen, announce, anyPort }: RunOptions, registry: Registry): Promise<{ ok: true; node: SwarmNode } | Fault<string>> {
+async function openNode(
+  dir: string,
+  { listen, announce, anyPort }: RunOptions,
+  registry: Registry,
+): Promise<{ ok: true; node: SwarmNode } | Fault<string>> {
   const key = await loadPeerKey(filesOf(dir).peerKey);
   if (!key.ok) return key;
   const { privateKey } = key;
@@ -129,7 +135,8 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
   try {
     const ended = await coordinator.done;
     if (ended === "finished") await untilAlone(node);
-    if (options.report !== undefined) await writeFile(typedPath(options.report), `${JSON.stringify(await reportOf(coordinator, node, startedMs), null, 1)}\n`);
+    if (options.report !== undefined)
+      await writeFile(typedPath(options.report), `${JSON.stringify(await reportOf(coordinator, node, startedMs), null, 1)}\n`);
     console.log(ended === "finished" ? `finished: state hash ${coordinator.stateHash()}` : "stopped; the same command goes on from here");
     return { ok: true, ended };
   } finally {
@@ -158,11 +165,15 @@ function say({ round }: Coordinator, change: Change): void {
   const loss = history.losses.at(-1);
   if (change.kind === "committed" && loss) {
     const took = change.seconds === null ? "" : `  ${change.seconds.toFixed(2)} s`;
-    console.log(`step ${loss.step + 1}/${round.manifest.job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}  ${loss.committed}/${loss.directions} directions${took}`);
+    console.log(
+      `step ${loss.step + 1}/${round.manifest.job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}  ${loss.committed}/${loss.directions} directions${took}`,
+    );
   }
   const evaluation = history.evaluations.at(-1);
   if (change.kind === "evaluated" && evaluation)
-    console.log(`held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, accuracy ${(100 * evaluation.accuracy).toFixed(1)} %`);
+    console.log(
+      `held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, accuracy ${(100 * evaluation.accuracy).toFixed(1)} %`,
+    );
 }
 
 async function untilAlone(node: SwarmNode): Promise<void> {

@@ -73,15 +73,25 @@ export async function openSessions(
     session.onFrame((bytes) => {
       one.heardMs = performance.now();
       const parsed = parseWorkerFrame(bytes);
-      if (!parsed.ok) return refuse(one, "malformed", `a frame of ${bytes.byteLength} bytes is not one of protocol ${PROTOCOL_VERSION}: ${parsed.code}`);
+      if (!parsed.ok)
+        return refuse(one, "malformed", `a frame of ${bytes.byteLength} bytes is not one of protocol ${PROTOCOL_VERSION}: ${parsed.code}`);
       const { frame } = parsed;
-      if ((frame.kind === "hello") === one.greeted) return refuse(one, "malformed", "a session opens with one hello, and with nothing else");
+      if ((frame.kind === "hello") === one.greeted)
+        return refuse(one, "malformed", "a session opens with one hello, and with nothing else");
       if (frame.kind !== "hello") return events.frame(peerId, frame);
       if (closing) return refuse(one, closing.code, closing.message);
       if (frame.version !== PROTOCOL_VERSION)
-        return refuse(one, "wrong-version", `this coordinator speaks protocol ${PROTOCOL_VERSION}, your worker ${frame.version}: use the version of zoswarm that the launcher uses`);
+        return refuse(
+          one,
+          "wrong-version",
+          `this coordinator speaks protocol ${PROTOCOL_VERSION}, your worker ${frame.version}: use the version of zoswarm that the launcher uses`,
+        );
       if (frame.jobId !== null && frame.jobId !== jobId)
-        return refuse(one, "wrong-job", `this coordinator runs job ${jobId.slice(0, 12)}, your worker expects ${frame.jobId.slice(0, 12)}: use another --data folder, or the other job's address`);
+        return refuse(
+          one,
+          "wrong-job",
+          `this coordinator runs job ${jobId.slice(0, 12)}, your worker expects ${frame.jobId.slice(0, 12)}: use another --data folder, or the other job's address`,
+        );
       one.greeted = true;
       session.send(encodeCoordinatorFrame(welcome()));
       events.joined(peerId, frame);

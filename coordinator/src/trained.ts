@@ -1,5 +1,5 @@
 /** What a job has learned so far, from its folder alone: the audit bundle, the trained model, the class of a text. */
-import { readFileSync, rmSync, writeFileSync, renameSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { encodeExamples } from "@zoswarm/shared/data/examples";
 import { loadTokenizer, tokenizeText } from "@zoswarm/shared/data/tokenizer";
 import { startEvaluator } from "@zoswarm/shared/evaluate/client";
@@ -47,7 +47,10 @@ async function commitsOf({ dir, manifest, jobId }: JobFolder): Promise<CommitEnt
 }
 
 /** Writes the trained model as an ONNX file: the original with its weights replaced. */
-export async function exportOnnx(dataDir: string, outFile: string): Promise<{ ok: true; steps: number; stateHash: string } | Fault<string>> {
+export async function exportOnnx(
+  dataDir: string,
+  outFile: string,
+): Promise<{ ok: true; steps: number; stateHash: string } | Fault<string>> {
   const folder = readFolder(dataDir);
   if (!folder.ok) return folder;
   const { manifest } = folder;
@@ -98,10 +101,14 @@ export async function openClassifier(dataDir: string, options: { untrained?: boo
         const { tokens } = tokenizeText(text, tokenizer.tokenize, spec.maxTokens);
         if (tokens.length === 0) throw new Error(`"${text.slice(0, 40)}" has no token: give a text with words`);
         // The loss of a label is -log of its probability.
-        const blob = encodeExamples(Array.from({ length: classes }, (_, label) => ({ tokens, label })), classes);
+        const blob = encodeExamples(
+          Array.from({ length: classes }, (_, label) => ({ tokens, label })),
+          classes,
+        );
         await evaluator.call("setExamples", { name: "heldout", blob });
         const losses: number[] = [];
-        for (let label = 0; label < classes; label++) losses.push((await evaluator.call("evaluate", { name: "heldout", batch: 1, indices: [label] })).loss);
+        for (let label = 0; label < classes; label++)
+          losses.push((await evaluator.call("evaluate", { name: "heldout", batch: 1, indices: [label] })).loss);
         classified.push({ text, probabilities: losses.map((loss) => Math.exp(-loss)) });
       }
       return classified;

@@ -5,8 +5,8 @@ import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import type { Change, Coordinator } from "./coordinator.ts";
 import type { Job, StepPoint, Worker } from "./http/schemas.ts";
 import { pageOfHistory, type View, type ViewEvent } from "./http/view.ts";
-import { activeMembers, agreementOf, type Member } from "./round/round.ts";
 import { slotsIn } from "./round/assign.ts";
+import { activeMembers, agreementOf, type Member } from "./round/round.ts";
 
 /** Steps over which rates are averaged. */
 const RECENT_STEPS = 20;
@@ -65,7 +65,8 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
     return {
       jobId: replica.jobId,
       name,
-      state: failure !== null ? "failed" : round.phase === "finished" ? "finished" : steps > 0 || round.phase === "open" ? "running" : "waiting",
+      state:
+        failure !== null ? "failed" : round.phase === "finished" ? "finished" : steps > 0 || round.phase === "open" ? "running" : "waiting",
       step: steps,
       steps: job.steps,
       parameters: tensors.reduce((n, { shape }) => n + elementsOf(shape), 0),

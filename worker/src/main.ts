@@ -7,7 +7,8 @@ import { run } from "./run.ts";
 function threadsOf(text: string): number {
   const value = Number(text);
   const most = availableParallelism();
-  if (!Number.isInteger(value) || value < 1 || value > most) throw new InvalidArgumentError(`It must be a whole number from 1 to ${most}, what this machine has.`);
+  if (!Number.isInteger(value) || value < 1 || value > most)
+    throw new InvalidArgumentError(`It must be a whole number from 1 to ${most}, what this machine has.`);
   return value;
 }
 
@@ -24,7 +25,10 @@ function refuse(message: string): never {
 
 const program = new Command("worker")
   .description("Give this computer's time to a fine-tuning job")
-  .requiredOption("--join <multiaddr>", "the coordinator's address; may be repeated", (value: string, before: string[] | undefined) => [...(before ?? []), value])
+  .requiredOption("--join <multiaddr>", "the coordinator's address; may be repeated", (value: string, before: string[] | undefined) => [
+    ...(before ?? []),
+    value,
+  ])
   .option("--threads <n>", "processor threads to use", threadsOf, Math.max(1, availableParallelism() - 1))
   .option("--name <text>", "how the dashboard calls this worker", nameOf, hostname().slice(0, LIMITS.nameCharactersMax))
   .option("--data <dir>", "where downloads and the ledger are kept (default: ~/.zoswarm/worker)")

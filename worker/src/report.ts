@@ -20,7 +20,12 @@ export interface WorkerReport {
   peakRssBytes: number;
 }
 
-export async function reportOf(node: SwarmNode, { volunteer, measured, outcomes }: RunningWorker, evaluator: Evaluator, startedMs: number): Promise<WorkerReport> {
+export async function reportOf(
+  node: SwarmNode,
+  { volunteer, measured, outcomes }: RunningWorker,
+  evaluator: Evaluator,
+  startedMs: number,
+): Promise<WorkerReport> {
   const { history, jobId } = volunteer.replica;
   const number = history.roster.findIndex(({ peerId }) => peerId === node.peerId) + 1;
   const { steps, traffic } = await measured();

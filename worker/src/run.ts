@@ -88,7 +88,11 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     const read = readManifest(frame.manifest);
     if (!read.ok) return end.resolve({ ...read, message: `the coordinator's manifest cannot be used: ${read.message}` });
     if (job !== null && job.jobId !== read.jobId)
-      return end.resolve({ ok: false, code: "other-job", message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again` });
+      return end.resolve({
+        ok: false,
+        code: "other-job",
+        message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again`,
+      });
     job = { manifest: read.manifest, jobId: read.jobId };
     worker ??= prepare(node, job, session.peerId, evaluator, dir, options, over.signal);
     // A failed preparation (a donor that went away) is tried again with the next session.
@@ -118,7 +122,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     }
     const { frame } = parsed;
     if (frame.kind === "farewell") return void onFarewell(frame);
-    if (frame.kind === "welcome") return void onWelcome(session, frame).catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
+    if (frame.kind === "welcome")
+      return void onWelcome(session, frame).catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
     attached?.frame(frame);
   };
 
@@ -130,7 +135,16 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
       if (!opened.ok) return opened;
       const { session } = opened;
       session.onFrame((bytes) => onFrame(session, bytes));
-      session.send(encodeWorkerFrame({ kind: "hello", version: PROTOCOL_VERSION, jobId: job?.jobId ?? null, name: options.name, device: deviceOf(), threads: options.threads }));
+      session.send(
+        encodeWorkerFrame({
+          kind: "hello",
+          version: PROTOCOL_VERSION,
+          jobId: job?.jobId ?? null,
+          name: options.name,
+          device: deviceOf(),
+          threads: options.threads,
+        }),
+      );
       signal.addEventListener("abort", () => void session.close(), { once: true });
       const ended = Promise.withResolvers<void>();
       session.onClose((_code, error) => {
@@ -141,7 +155,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     },
     onAttempt(attempt) {
       if (attempt.event === "connected") return console.log(`connected to ${attempt.address}`);
-      if (attempt.event === "failed" && attempt.code === "wrong-protocol") return end.resolve({ ok: false, code: attempt.code, message: attempt.message });
+      if (attempt.event === "failed" && attempt.code === "wrong-protocol")
+        return end.resolve({ ok: false, code: attempt.code, message: attempt.message });
       const line = attempt.event === "failed" ? attempt.message : "the connection ended";
       if (line !== said) console.log(`${line}; trying again until it answers (Ctrl-C stops)`);
       said = line;
@@ -158,7 +173,9 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   await connected;
   await ready?.stop();
   await evaluator.close();
-  console.log(ended.ok ? (ended.ended === "finished" ? "the job is finished: thank you" : "stopped; the same command goes on from here") : "");
+  console.log(
+    ended.ok ? (ended.ended === "finished" ? "the job is finished: thank you" : "stopped; the same command goes on from here") : "",
+  );
   return ended;
 }
 
@@ -195,24 +212,42 @@ async function prepare(
   const blob = Uint8Array.from(await readFile(await path("examples", manifest.examples)));
   const { tensors, key } = manifest;
   const { stateHash } = await evaluator.call("load", { graph, tensors, key, initialFile });
-  if (stateHash !== manifest.stateHash) throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
+  if (stateHash !== manifest.stateHash)
+    throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
   const { labels } = decodeExamples(blob);
   await evaluator.call("setExamples", { name: "train", blob });
   const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
-  return startWorker({ node, manifest, jobId, evaluator, labels: Int32Array.from(labels), store, log: (line) => console.log(line), onStep: sayStep(manifest) });
+  return startWorker({
+    node,
+    manifest,
+    jobId,
+    evaluator,
+    labels: Int32Array.from(labels),
+    store,
+    log: (line) => console.log(line),
+    onStep: sayStep(manifest),
+  });
 }
 
 /** Before the first step: which job, what is downloaded, what it will use. */
-function introduce({ name, tensors, model, initial, examples, job }: Manifest, jobId: string, blobs: BlobFiles, dir: string, threads: number): void {
+function introduce(
+  { name, tensors, model, initial, examples, job }: Manifest,
+  jobId: string,
+  blobs: BlobFiles,
+  dir: string,
+  threads: number,
+): void {
   const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
   const all = [model, initial, examples];
   const missing = all.filter(({ id }) => !blobs.has(id)).reduce((sum, { bytes }) => sum + bytes, 0);
   const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
   console.log(`job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights, ${job.steps} steps`);
-  console.log(`downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes)}, weights ${mb(initial.bytes)}, examples ${mb(examples.bytes)})`);
+  console.log(
+    `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes)}, weights ${mb(initial.bytes)}, examples ${mb(examples.bytes)})`,
+  );
   console.log(`disk       about ${mb(total + 4e6)} in ${dir}`);
-  console.log(`memory     about ${mb(1.6 * 4 * weights + 150e6)} of ${mb(totalmem())}`);
+  console.log(`memory     about ${mb(1.6 * 4 * weights + 300e6)} of ${mb(totalmem())}`);
   console.log(`processor  ${threads} of ${cpus().length} threads, at low priority`);
   console.log("it sees    the coordinator sees your address, your worker's name and what machine it is; nothing else leaves it");
 }

@@ -65,7 +65,8 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
   for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
     for (const bytes of page) {
       const { code } = receive(replica, bytes, commitKey, true);
-      if (code !== "applied") throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
+      if (code !== "applied")
+        throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
     }
   await evaluator.call("replay", { commits: branchTo(replica.history.branch) });
 
@@ -128,7 +129,8 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
     const mine = volunteer.checkpoint;
     if (mine?.step !== step || mine.stateHash === stateHash) return;
     const differs = `after step ${step} this replica has the state hash ${mine.stateHash.slice(0, 12)}, the ledger states ${stateHash.slice(0, 12)}`;
-    if (resynced) throw new Error(`${differs}, again after a replay from the start: this machine does not compute as the others do; please report it`);
+    if (resynced)
+      throw new Error(`${differs}, again after a replay from the start: this machine does not compute as the others do; please report it`);
     resynced = true;
     log(`${differs}: replaying the ledger from the start`);
     await evaluator.call("reset", { commits: branchTo(replica.history.branch) });
@@ -143,7 +145,8 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
   async function restored({ commits, step, stateHash }: Extract<VolunteerEffect, { kind: "restore" }>): Promise<void> {
     await evaluator.call("reset", { commits });
     const now = await evaluator.call("stateHash", null);
-    if (now.stateHash !== stateHash) throw new Error(`the state restored to step ${step} has the hash ${now.stateHash}, the ledger states ${stateHash}`);
+    if (now.stateHash !== stateHash)
+      throw new Error(`the state restored to step ${step} has the hash ${now.stateHash}, the ledger states ${stateHash}`);
     loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
   }
 
