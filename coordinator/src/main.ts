@@ -68,17 +68,19 @@ program
 
 program
   .command("classify")
-  .description("say which class the trained model gives a text")
+  .description("say which class the trained model gives to texts")
   .argument("<data-dir>")
-  .argument("<text...>")
-  .action(async (dataDir: string, words: string[]) => {
-    const opened = await openClassifier(typedPath(dataDir));
+  .argument("<text...>", "texts, each in quotes")
+  .option("--untrained", "by the model as it was before training", false)
+  .option("--json", "print one JSON object a text", false)
+  .action(async (dataDir: string, texts: string[], { untrained, json }: { untrained: boolean; json: boolean }) => {
+    const opened = await openClassifier(typedPath(dataDir), { untrained });
     if (!opened.ok) refuse(opened.message);
-    for (const { probabilities } of await opened.classify([words.join(" ")]))
-      for (const { label, p } of opened.labels
-        .map((label, i) => ({ label, p: probabilities[i] ?? 0 }))
-        .sort((one, other) => other.p - one.p))
-        console.log(`${(100 * p).toFixed(1).padStart(5)} %  ${label}`);
+    for (const { text, probabilities } of await opened.classify(texts)) {
+      const classes = opened.labels.map((label, i) => ({ label, probability: probabilities[i] ?? 0 })).sort((one, other) => other.probability - one.probability);
+      if (json) console.log(JSON.stringify({ text, classes }));
+      else console.log(`${classes.map(({ label, probability }) => `${label} ${(100 * probability).toFixed(1)} %`).join("   ")}   ${JSON.stringify(text.slice(0, 80))}`);
+    }
     await opened.close();
   });
 

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { decodeExamples } from "@zoswarm/shared/data/examples";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
+import { onStopSignal } from "@zoswarm/shared/signals";
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
 import { Registry } from "prom-client";
@@ -129,9 +130,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
   console.log("volunteers download the training data and can read it: launch only what they may see");
   console.log(`page      ${http.url}`);
   console.log(`join with npm run worker -- --join ${addressOf(node)}`);
-  const stop = () => void coordinator.stop();
-  process.once("SIGINT", stop);
-  process.once("SIGTERM", stop);
+  const unhandle = onStopSignal(() => void coordinator.stop());
   try {
     const ended = await coordinator.done;
     if (ended === "finished") await untilAlone(node);
@@ -140,8 +139,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     console.log(ended === "finished" ? `finished: state hash ${coordinator.stateHash()}` : "stopped; the same command goes on from here");
     return { ok: true, ended };
   } finally {
-    process.off("SIGINT", stop);
-    process.off("SIGTERM", stop);
+    unhandle();
     await http.close();
     await coordinator.stop();
   }

@@ -56,7 +56,9 @@ export async function exportOnnx(
   const { manifest } = folder;
   const blobs = await openBlobFiles(filesOf(dataDir).blobs);
   const parameters = createParameters(manifest.tensors, manifest.key);
-  splitTensors(Uint8Array.from(readFileSync(blobs.path(manifest.initial.id))), manifest.tensors).forEach((x, t) => parameters.load(t, x));
+  splitTensors(Uint8Array.from(readFileSync(blobs.path(manifest.initial.id))), manifest.tensors).forEach((x, t) => {
+    parameters.load(t, x);
+  });
   const commits = await commitsOf(folder);
   parameters.replay(commits);
   const x = manifest.tensors.map((_, t) => parameters.read(t));

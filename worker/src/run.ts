@@ -14,6 +14,7 @@ import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { type Manifest, readManifest } from "@zoswarm/shared/protocol/manifest";
 import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
+import { onStopSignal } from "@zoswarm/shared/signals";
 import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { lockFolder } from "@zoswarm/shared/store/lock";
@@ -73,9 +74,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   const startedMs = performance.now();
   const over = new AbortController();
   const end = Promise.withResolvers<Ended | Fault>();
-  const stop = () => end.resolve({ ok: true, ended: "stopped" });
-  process.once("SIGINT", stop);
-  process.once("SIGTERM", stop);
+  const unhandle = onStopSignal(() => end.resolve({ ok: true, ended: "stopped" }));
   // A volunteer's own programs come first.
   setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const evaluator = startEvaluator({ threads: options.threads });
@@ -164,8 +163,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   });
 
   const ended = await end.promise;
-  process.off("SIGINT", stop);
-  process.off("SIGTERM", stop);
+  unhandle();
   const ready = await (worker as Promise<RunningWorker> | null)?.catch(() => null);
   if (options.report !== undefined && ready)
     await writeFile(typedPath(options.report), `${JSON.stringify(await reportOf(node, ready, evaluator, startedMs), null, 1)}\n`);
