@@ -41,7 +41,8 @@ function nodeToUse() {
   console.log(`Node ${process.versions.node} is older than ${FLOOR.join(".")}: borrowing ${NODE} from the npm registry`);
   const found = npx([NODE], ["node", "-p", "process.execPath"], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   const path = found.stdout?.trim().split("\n").at(-1) ?? "";
-  if (found.status !== 0 || !existsSync(path)) fail("Node 24 cannot be fetched: check the network, or install Node 22.18 or newer from https://nodejs.org");
+  if (found.status !== 0 || !existsSync(path))
+    fail("Node 24 cannot be fetched: check the network, or install Node 22.18 or newer from https://nodejs.org");
   mkdirSync(dirname(note), { recursive: true });
   writeFileSync(note, path);
   return path;
@@ -81,20 +82,40 @@ function install() {
     encoding: "utf8",
     env: { ...process.env, CI: "true" },
   });
-  if (done.status !== 0) fail(`${done.stdout ?? ""}${done.stderr ?? ""}\nThe dependencies could not be installed: check the network and the disk, then run the same command again.`);
+  if (done.status !== 0)
+    fail(
+      `${done.stdout ?? ""}${done.stderr ?? ""}\nThe dependencies could not be installed: check the network and the disk, then run the same command again.`,
+    );
 }
 
 const [script, ...args] = process.argv.slice(2);
 if (script === undefined) fail("usage: node deploy/bootstrap.mjs SCRIPT.ts [arguments]");
-const packages = ["package.json", "shared/package.json", "coordinator/package.json", "worker/package.json", "deploy/demo/package.json", "test/package.json"];
-once("installed", fingerprint([...packages, "pnpm-lock.yaml", "pnpm-workspace.yaml"]), () => existsSync(join(root, "coordinator", "node_modules")), install);
+const packages = [
+  "package.json",
+  "shared/package.json",
+  "coordinator/package.json",
+  "worker/package.json",
+  "deploy/demo/package.json",
+  "test/package.json",
+];
+once(
+  "installed",
+  fingerprint([...packages, "pnpm-lock.yaml", "pnpm-workspace.yaml"]),
+  () => existsSync(join(root, "coordinator", "node_modules")),
+  install,
+);
 const node = nodeToUse();
 const dashboard = join(root, "coordinator", "dashboard");
-once("page", fingerprint(["coordinator/dashboard", "coordinator/src/http/schemas.ts", "pnpm-lock.yaml"]), () => existsSync(join(dashboard, "dist", "index.html")), () => {
-  const vite = join(root, "coordinator", "node_modules", "vite", "bin", "vite.js");
-  const built = spawnSync(node, [vite, "build", dashboard, "--logLevel", "warn"], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
-  if (built.status !== 0) fail("The page could not be built; its messages stand above.");
-});
+once(
+  "page",
+  fingerprint(["coordinator/dashboard", "coordinator/src/http/schemas.ts", "pnpm-lock.yaml"]),
+  () => existsSync(join(dashboard, "dist", "index.html")),
+  () => {
+    const vite = join(root, "coordinator", "node_modules", "vite", "bin", "vite.js");
+    const built = spawnSync(node, [vite, "build", dashboard, "--logLevel", "warn"], { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+    if (built.status !== 0) fail("The page could not be built; its messages stand above.");
+  },
+);
 
 const child = spawn(node, [join(root, script), ...args], {
   cwd: root,

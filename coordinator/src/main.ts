@@ -77,9 +77,14 @@ program
     const opened = await openClassifier(typedPath(dataDir), { untrained });
     if (!opened.ok) refuse(opened.message);
     for (const { text, probabilities } of await opened.classify(texts)) {
-      const classes = opened.labels.map((label, i) => ({ label, probability: probabilities[i] ?? 0 })).sort((one, other) => other.probability - one.probability);
+      const classes = opened.labels
+        .map((label, i) => ({ label, probability: probabilities[i] ?? 0 }))
+        .sort((one, other) => other.probability - one.probability);
       if (json) console.log(JSON.stringify({ text, classes }));
-      else console.log(`${classes.map(({ label, probability }) => `${label} ${(100 * probability).toFixed(1)} %`).join("   ")}   ${JSON.stringify(text.slice(0, 80))}`);
+      else
+        console.log(
+          `${classes.map(({ label, probability }) => `${label} ${(100 * probability).toFixed(1)} %`).join("   ")}   ${JSON.stringify(text.slice(0, 80))}`,
+        );
     }
     await opened.close();
   });

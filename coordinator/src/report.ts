@@ -11,6 +11,8 @@ export interface CoordinatorReport {
   endLoss: number | null;
   startAccuracy: number | null;
   endAccuracy: number | null;
+  /** Held-out accuracy of always answering the commonest class. */
+  majorityBaseline: number;
   /** Steps in the ledger; those of this process, and the time from its first task to its last commit. */
   steps: number;
   stepsHere: number;
@@ -41,6 +43,7 @@ export async function reportOf(
     endLoss: last?.loss ?? null,
     startAccuracy: first?.accuracy ?? null,
     endAccuracy: last?.accuracy ?? null,
+    majorityBaseline,
     steps: history.losses.length,
     stepsHere: steps,
     seconds,

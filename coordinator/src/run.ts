@@ -104,10 +104,11 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     await node.stop();
     throw error;
   });
+  const majorityBaseline = await baselineOf(filesOf(dir).heldout);
   const { view, changed } = createView(coordinator, {
     joinCommand: () => `npm run worker -- --join ${addressOf(node)}`,
     addresses: () => node.addresses(),
-    majorityBaseline: await baselineOf(filesOf(dir).heldout),
+    majorityBaseline,
     payload: () => node.traffic.payload(),
   });
   change = (each) => {
@@ -135,7 +136,10 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     const ended = await coordinator.done;
     if (ended === "finished") await untilAlone(node);
     if (options.report !== undefined)
-      await writeFile(typedPath(options.report), `${JSON.stringify(await reportOf(coordinator, node, startedMs), null, 1)}\n`);
+      await writeFile(
+        typedPath(options.report),
+        `${JSON.stringify(await reportOf(coordinator, node, majorityBaseline, startedMs), null, 1)}\n`,
+      );
     console.log(ended === "finished" ? `finished: state hash ${coordinator.stateHash()}` : "stopped; the same command goes on from here");
     return { ok: true, ended };
   } finally {
