@@ -29,6 +29,7 @@ export interface CoordinatorReport {
 export async function reportOf(
   { round, measured, stateHash, evalForwards }: Coordinator,
   node: SwarmNode,
+  majorityBaseline: number,
   startedMs: number,
 ): Promise<CoordinatorReport> {
   const { history, jobId } = round.replica;

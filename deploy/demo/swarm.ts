@@ -75,12 +75,10 @@ export function createSwarm({ dir, job, workers }: { dir: string; job: string; w
       return { page, joinCommand };
     },
     async finished() {
-      const failed = Promise.withResolvers<never>();
-      for (const one of running)
-        void one.ended.then(async (code) => {
-          if (code !== 0 && !stopping) failed.reject(await failureOf(one));
-        });
-      await Promise.race([Promise.all(running.map(({ ended }) => ended)), failed.promise]);
+      const all = running.map(async (one) => {
+        if ((await one.ended) !== 0 && !stopping) throw await failureOf(one);
+      });
+      await Promise.all(all);
       return stopping ? "stopped" : "finished";
     },
     async coordinator(args) {

@@ -3,5 +3,5 @@ import { resolve } from "node:path";
 
 /** The absolute path of what was typed, resolved against the folder that it was typed in. */
 export function typedPath(path: string): string {
-  return resolve(process.env["INIT_CWD"] ?? process.cwd(), path);
+  return resolve(process.env.INIT_CWD ?? process.cwd(), path);
 }

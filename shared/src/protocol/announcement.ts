@@ -35,7 +35,10 @@ const taskTuple = z
       .min(1)
       .max(LIMITS.groupsPerStepMax),
     z.int().min(-24).max(0),
-    z.int().min(0).max(ESTIMATORS.length - 1),
+    z
+      .int()
+      .min(0)
+      .max(ESTIMATORS.length - 1),
   ])
   .refine(([, groups]) => groups.every(([g], i) => i === 0 || g > (groups[i - 1]?.[0] ?? -1)), "groups in ascending g, each once")
   .refine(([, groups]) => groups.reduce((n, [, m]) => n + 2 ** m, 0) <= LIMITS.directionsPerStepMax, "too many directions")
@@ -80,7 +83,9 @@ export function createAnnouncement(
     content.seq,
     fromHex(content.prevHash),
     content.entry === null ? null : entryTuple(content.entry),
-    task === null ? null : [task.step, task.groups.map(({ g, m, batch }) => [g, m, batch]), task.epsilonLog2, ESTIMATORS.indexOf(task.estimator)],
+    task === null
+      ? null
+      : [task.step, task.groups.map(({ g, m, batch }) => [g, m, batch]), task.epsilonLog2, ESTIMATORS.indexOf(task.estimator)],
   ]);
   const signature = signPayload(payload, key);
   return { ...content, bytes: encode([payload, signature]), payload, signature, hash: sha256Hex(payload) };

@@ -18,7 +18,16 @@ export const RESULT_CODES = [
 export type ResultCode = (typeof RESULT_CODES)[number];
 
 /** Why the coordinator ends a session. */
-export const SESSION_CODES = ["finished", "stopping", "wrong-version", "wrong-job", "malformed", "not-in-time", "replaced", "stopped-hearing"] as const;
+export const SESSION_CODES = [
+  "finished",
+  "stopping",
+  "wrong-version",
+  "wrong-job",
+  "malformed",
+  "not-in-time",
+  "replaced",
+  "stopped-hearing",
+] as const;
 export type SessionCode = (typeof SESSION_CODES)[number];
 
 /** What becomes of an announcement, from gossip, a repair or a range. */

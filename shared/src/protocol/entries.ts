@@ -44,13 +44,7 @@ function unpackCoefficients(width: 1 | 2 | 4, bytes: Uint8Array): Int32Array {
 }
 
 const groupTuple = z
-  .tuple([
-    z.int().min(0).max(0xffffff),
-    z.int().min(0).max(16),
-    z.int().min(-8).max(80),
-    z.literal([1, 2, 4]),
-    z.instanceof(Uint8Array),
-  ])
+  .tuple([z.int().min(0).max(0xffffff), z.int().min(0).max(16), z.int().min(-8).max(80), z.literal([1, 2, 4]), z.instanceof(Uint8Array)])
   .refine(([, m, , width, bytes]) => bytes.byteLength === width * 2 ** m, "2^m coefficients of the stated width")
   .transform(([g, m, p, width, bytes]): GroupCommit => ({ g, m, p, a: unpackCoefficients(width, bytes) }));
 
@@ -75,7 +69,13 @@ const commitTuple = z
   .transform(([, step, groups, meanLoss, contributors]) => ({ kind: "commit" as const, step, groups, meanLoss, contributors }));
 
 const rosterTuple = z
-  .tuple([z.literal(1), z.array(z.tuple([peerIdText, shownText(LIMITS.nameCharactersMax)])).min(1).max(256)])
+  .tuple([
+    z.literal(1),
+    z
+      .array(z.tuple([peerIdText, shownText(LIMITS.nameCharactersMax)]))
+      .min(1)
+      .max(256),
+  ])
   .transform(([, peers]) => ({ kind: "roster" as const, peers: peers.map(([peerId, name]) => ({ peerId, name })) }));
 
 const rateTuple = z

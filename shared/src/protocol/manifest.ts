@@ -10,12 +10,25 @@ import { sha256Hex } from "./signing.ts";
 import { PROTOCOL_VERSION } from "./topics.ts";
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/, "64 hex digits");
-const blob = z.strictObject({ id: hex32, bytes: z.int().min(1).max(32 * 2 ** 30) });
+const blob = z.strictObject({
+  id: hex32,
+  bytes: z
+    .int()
+    .min(1)
+    .max(32 * 2 ** 30),
+});
 
 const tensor = z
   .strictObject({
     name: z.string().min(1).max(512),
-    shape: z.array(z.int().min(1).max(2 ** 31)).max(8),
+    shape: z
+      .array(
+        z
+          .int()
+          .min(1)
+          .max(2 ** 31),
+      )
+      .max(8),
     q: z.int().min(16).max(28),
     gain: z.int().min(-8).max(8),
   })
@@ -49,7 +62,9 @@ export const manifestSchema = z.strictObject({
 });
 export type Manifest = z.output<typeof manifestSchema>;
 
-export type ReadManifest = { ok: true; manifest: Manifest; jobId: string } | { ok: false; code: "too-large" | "malformed" | "wrong-schema"; message: string };
+export type ReadManifest =
+  | { ok: true; manifest: Manifest; jobId: string }
+  | { ok: false; code: "too-large" | "malformed" | "wrong-schema"; message: string };
 
 /** Reads manifest bytes from a file or a peer: size, JSON, schema. The job id is the SHA-256 of these bytes. */
 export function readManifest(bytes: Uint8Array): ReadManifest {

@@ -35,7 +35,14 @@ const hello = z
     threads,
   }));
 
-const lossTriple = z.tuple([z.int().min(0).max(LIMITS.directionsPerStepMax - 1), z.number().nullable(), z.number().nullable()]);
+const lossTriple = z.tuple([
+  z
+    .int()
+    .min(0)
+    .max(LIMITS.directionsPerStepMax - 1),
+  z.number().nullable(),
+  z.number().nullable(),
+]);
 
 const result = z
   .tuple([
@@ -58,7 +65,15 @@ const result = z
   }));
 
 const heartbeat = z
-  .tuple([z.literal(2), u32, z.int().min(0).max(WORKER_STATES.length - 1), checkpoint])
+  .tuple([
+    z.literal(2),
+    u32,
+    z
+      .int()
+      .min(0)
+      .max(WORKER_STATES.length - 1),
+    checkpoint,
+  ])
   .transform(([, nextSeq, state, checkpoint]) => ({
     kind: "heartbeat" as const,
     nextSeq,
@@ -82,9 +97,19 @@ const slots = z
     stepNumber,
     z.int().min(1).max(3_600_000),
     z
-      .array(z.tuple([z.int().min(0).max(LIMITS.directionsPerStepMax - 1), z.int().min(1).max(LIMITS.directionsPerStepMax)]))
+      .array(
+        z.tuple([
+          z
+            .int()
+            .min(0)
+            .max(LIMITS.directionsPerStepMax - 1),
+          z.int().min(1).max(LIMITS.directionsPerStepMax),
+        ]),
+      )
       .max(LIMITS.slotRunsMax)
-      .refine((runs) => runs.every(([start, count], i) => start >= (i === 0 ? 0 : sumOf(runs[i - 1])) && start + count <= LIMITS.directionsPerStepMax)),
+      .refine((runs) =>
+        runs.every(([start, count], i) => start >= (i === 0 ? 0 : sumOf(runs[i - 1])) && start + count <= LIMITS.directionsPerStepMax),
+      ),
   ])
   .transform(([, version, fromStep, deadlineMs, runs]) => ({ kind: "slots" as const, version, fromStep, deadlineMs, runs }));
 
@@ -93,11 +118,26 @@ const repair = z
   .transform(([, announcement]) => ({ kind: "repair" as const, announcement: Uint8Array.from(announcement) as Uint8Array }));
 
 const verdict = z
-  .tuple([z.literal(3), stepNumber, z.int().min(0).max(RESULT_CODES.length - 1), z.int().min(0)])
+  .tuple([
+    z.literal(3),
+    stepNumber,
+    z
+      .int()
+      .min(0)
+      .max(RESULT_CODES.length - 1),
+    z.int().min(0),
+  ])
   .transform(([, step, code, accepted]) => ({ kind: "verdict" as const, step, code: RESULT_CODES[code] ?? RESULT_CODES[0], accepted }));
 
 const farewell = z
-  .tuple([z.literal(4), z.int().min(0).max(SESSION_CODES.length - 1), shownText(512)])
+  .tuple([
+    z.literal(4),
+    z
+      .int()
+      .min(0)
+      .max(SESSION_CODES.length - 1),
+    shownText(512),
+  ])
   .transform(([, code, message]) => ({ kind: "farewell" as const, code: SESSION_CODES[code] ?? SESSION_CODES[0], message }));
 
 const fromCoordinator = z.union([welcome, slots, repair, verdict, farewell]);

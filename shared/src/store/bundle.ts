@@ -88,7 +88,7 @@ function writeLedger(dir: string, { manifestBytes, initialFile, range }: BundleS
         if (wrong !== null) return { ok: false, code: "wrong-state", message: `ledger entry ${seq}: ${wrong}` };
         // An evaluation may come after later commits: only a hash of the state at this line belongs here.
         if (entry.kind === "restore" || (entry.kind === "evaluation" && entry.step === stepOf(history.branch)))
-          held["stateHash"] = entry.stateHash;
+          held.stateHash = entry.stateHash;
         const length = Buffer.alloc(4);
         length.writeUInt32LE(bytes.byteLength);
         writeSync(chain, Buffer.concat([length, bytes]));

@@ -36,7 +36,13 @@ export function perturbPlain(
 }
 
 /** Applies a commit to all tensors, groups in ascending g, each clamped (spec 5). Returns the last V computed. */
-export function commitPlain(x: readonly Int32Array[], tensors: readonly TensorSpec[], key: Key, commit: Commit, firstTensor = 0): Float64Array {
+export function commitPlain(
+  x: readonly Int32Array[],
+  tensors: readonly TensorSpec[],
+  key: Key,
+  commit: Commit,
+  firstTensor = 0,
+): Float64Array {
   let last = new Float64Array(0);
   for (const { g, m, p, a } of [...commit.groups].sort((one, other) => one.g - other.g)) {
     const s = walsh(a);

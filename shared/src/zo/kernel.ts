@@ -6,13 +6,40 @@ import { readFileSync } from "node:fs";
 import type { Commit, GroupCommit } from "./commit.ts";
 import { BLOCK, placement, walshSign } from "./directions.ts";
 import { elementsOf, LIM, type TensorSpec } from "./lattice.ts";
-import { leafHash, LEAF, rootHash } from "./statehash.ts";
+import { LEAF, leafHash, rootHash } from "./statehash.ts";
 import { commitTable, ditherWords, walsh } from "./table.ts";
 import type { Key } from "./threefry.ts";
 
 interface KernelExports {
-  perturb(theta: number, blocks: number, first: number, key: number, t: number, step: number, group: number, table: number, m: number, a: number, b: number, scratch: number): void;
-  update(theta: number, blocks: number, first: number, key: number, t: number, step: number, group: number, table: number, m: number, a: number, b: number, scratch: number, limit: number): void;
+  perturb(
+    theta: number,
+    blocks: number,
+    first: number,
+    key: number,
+    t: number,
+    step: number,
+    group: number,
+    table: number,
+    m: number,
+    a: number,
+    b: number,
+    scratch: number,
+  ): void;
+  update(
+    theta: number,
+    blocks: number,
+    first: number,
+    key: number,
+    t: number,
+    step: number,
+    group: number,
+    table: number,
+    m: number,
+    a: number,
+    b: number,
+    scratch: number,
+    limit: number,
+  ): void;
   toIntegers(theta: number, x: number, count: number, scale: number): void;
   addConstant(f: number, count: number, c: number): void;
 }
@@ -142,7 +169,8 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
     for (const { step, groups } of commits) {
       for (const group of [...groups].sort((one, other) => one.g - other.g)) {
         const bytes = kinds.length * bytesOfTable(group.m);
-        if (bytes > TABLES_BYTES) throw new RangeError(`a step's ${kinds.length} tables of 2^${group.m} entries do not fit ${TABLES_BYTES} bytes`);
+        if (bytes > TABLES_BYTES)
+          throw new RangeError(`a step's ${kinds.length} tables of 2^${group.m} entries do not fit ${TABLES_BYTES} bytes`);
         if (used + bytes > TABLES_BYTES) flush();
         placed.push(placeCommit(step, group, tablesAt + used));
         used += bytes;

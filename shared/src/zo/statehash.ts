@@ -6,7 +6,9 @@ export const LEAF = 65536;
 
 /** The hash of one leaf: up to 65536 elements of one tensor. The machines we run on are little-endian, as WebAssembly is. */
 export function leafHash(x: Int32Array): Buffer {
-  return createHash("sha256").update(new Uint8Array(x.buffer, x.byteOffset, x.byteLength)).digest();
+  return createHash("sha256")
+    .update(new Uint8Array(x.buffer, x.byteOffset, x.byteLength))
+    .digest();
 }
 
 /** The root over the leaves of all tensors, in order, as 64 hex digits. An odd last node moves up unchanged. */
