@@ -30,8 +30,10 @@ export type ChosenExponent = { ok: true; q: number } | { ok: false; code: "latti
 export function chooseExponent({ maxAbs, gain, epsilonLog2 }: { maxAbs: number; gain: number; epsilonLog2: number }): ChosenExponent {
   const floor = maxAbs === 0 || gain !== 0 ? 1 : 0;
   const room = Math.floor(Math.log2(LIM / (2 * Math.max(maxAbs, floor))));
-  const q = Math.min(26, 28, room, 20 - gain - epsilonLog2);
-  if (q < 16 || q + gain < 16 || q + gain > 36 || q + gain + epsilonLog2 < 0)
+  const q = Math.min(26, room, 20 - gain - epsilonLog2);
+  // Asked this way round, so that a NaN is refused too.
+  const fits = q >= 16 && q + gain >= 16 && q + gain <= 36 && q + gain + epsilonLog2 >= 0;
+  if (!fits)
     return {
       ok: false,
       code: "lattice-too-coarse",
