@@ -1,0 +1,123 @@
+/** Drives a round in tests as the shell does: announcements are signed and come back as events; everything else is kept to look at. */
+import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { manifestBytes } from "@zoswarm/shared/protocol/manifest";
+import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
+import { receive } from "@zoswarm/shared/replica/replica";
+import { createRound, type Round, type RoundEffect, type RoundEvent, reduce } from "./round.ts";
+
+const HASH = "ab".repeat(32);
+
+export function manifestOf(publicHex: string, job: Partial<Manifest["job"]>): Manifest {
+  const blob = { id: HASH, bytes: 1 };
+  return {
+    version: 1,
+    name: "test",
+    key: [1, 2, 3, 4],
+    commitKey: publicHex,
+    stateHash: HASH,
+    staleness: 0,
+    model: blob,
+    initial: blob,
+    examples: blob,
+    tensors: [{ name: "w", shape: [4], q: 20, gain: 0 }],
+    classes: 2,
+    job: {
+      steps: 4,
+      groups: 1,
+      directionsLog2: 3,
+      batch: 2,
+      epsilonLog2: -10,
+      estimator: "two-sided",
+      rule: "normalised",
+      rate: 1e-3,
+      evaluateEvery: 2,
+      deadlineMs: 1000,
+      quorum: 0.5,
+      ...job,
+    },
+  };
+}
+
+export interface Driver {
+  round: Round;
+  /** Ledger entries announced so far, signed. */
+  ledger: Uint8Array[];
+  /** All effects but announcements, in order. */
+  effects: RoundEffect[];
+  feed(event: RoundEvent): RoundEffect[];
+  join(peerId: string, nowMs?: number): RoundEffect[];
+  /** A result of `slots` for the open step; `loss` of a slot defaults to something distinct. */
+  answer(
+    peerId: string,
+    slots: readonly number[],
+    options?: { nowMs?: number; head?: string; step?: number; loss?: number | null },
+  ): RoundEffect[];
+  /** Ends every evaluation that is under way. */
+  evaluated(): void;
+  slots(peerId: string): number[];
+}
+
+/** A round whose initial state is evaluated. */
+export function drive(
+  job: Partial<Manifest["job"]> = {},
+  waitFor = 1,
+  ledger: readonly Uint8Array[] = [],
+  pem = createCommitKey().privatePem,
+): Driver & { pem: string } {
+  const { key, publicHex } = readCommitKey(pem);
+  const manifest = manifestOf(publicHex, job);
+  const jobId = sha256Hex(manifestBytes(manifest));
+  const round = createRound(manifest, jobId, key, waitFor);
+  for (const bytes of ledger) receive(round.replica, bytes, key, true);
+  const kept: Driver = {
+    round,
+    ledger: [...ledger],
+    effects: [],
+    feed(event) {
+      const seen: RoundEffect[] = [];
+      const queue = [event];
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+        let tip = { seq: round.replica.history.nextSeq, hash: round.replica.history.headHash };
+        for (const effect of reduce(round, next)) {
+          seen.push(effect);
+          if (effect.kind !== "announce") continue;
+          const { entry, task } = effect;
+          const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
+          tip = { seq: tip.seq + 1, hash: announcement.hash };
+          kept.ledger.push(announcement.bytes);
+          queue.push({ kind: "announced", bytes: announcement.bytes, nowMs: "nowMs" in next ? next.nowMs : 0 });
+        }
+      }
+      kept.effects.push(...seen);
+      return seen;
+    },
+    join(peerId, nowMs = 0) {
+      const hello = { kind: "hello" as const, version: 1, jobId: null, name: peerId, device: "test", threads: 1 };
+      kept.feed({ kind: "joined", peerId, hello, nowMs });
+      return kept.feed({ kind: "heartbeat", peerId, frame: { kind: "heartbeat", nextSeq: 0, state: "ready", checkpoint: null }, nowMs });
+    },
+    answer(peerId, slots, { nowMs = 100, head = round.open?.head ?? HASH, step = round.open?.task.step ?? 0, loss } = {}) {
+      const losses = slots.map((slot) => ({
+        slot,
+        plus: loss === undefined ? 0.5 + slot / 100 : loss,
+        minus: loss === undefined ? 0.4 : loss,
+      }));
+      return kept.feed({
+        kind: "result",
+        peerId,
+        frame: { kind: "result", step, assignment: 1, head, checkpoint: null, losses, elapsedMs: 1 },
+        nowMs,
+      });
+    },
+    evaluated() {
+      for (const step of [...round.evaluating])
+        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss: 0.7, accuracy: 0.5, examples: 2, nowMs: 0 });
+    },
+    slots: (peerId) =>
+      (round.members.get(peerId)?.runs ?? []).flatMap(([start, count]) => Array.from({ length: count }, (_, i) => start + i)),
+  };
+  kept.feed({ kind: "started", nowMs: 0 });
+  kept.evaluated();
+  return { ...kept, pem };
+}
