@@ -19,7 +19,8 @@ import { headOf, receive } from "@zoswarm/shared/replica/replica";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
-import { createRound, type Round, type RoundEffect, type RoundEvent, reduce } from "./round/round.ts";
+import { reduce } from "./round/round.ts";
+import { createRound, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
 
 /** Events that may wait for the loop; a session whose frame finds it full is closed. */

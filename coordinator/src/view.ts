@@ -6,7 +6,8 @@ import type { Change, Coordinator } from "./coordinator.ts";
 import type { Job, StepPoint, Worker } from "./http/schemas.ts";
 import { pageOfHistory, type View, type ViewEvent } from "./http/view.ts";
 import { slotsIn } from "./round/assign.ts";
-import { activeMembers, agreementOf, type Member } from "./round/round.ts";
+import { agreementOf } from "./round/round.ts";
+import { activeMembers, type Member } from "./round/state.ts";
 
 /** Steps over which rates are averaged. */
 const RECENT_STEPS = 20;

@@ -4,7 +4,8 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
 import { receive } from "@zoswarm/shared/replica/replica";
-import { createRound, type Round, type RoundEffect, type RoundEvent, reduce } from "./round.ts";
+import { reduce } from "./round.ts";
+import { createRound, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
 const HASH = "ab".repeat(32);
 

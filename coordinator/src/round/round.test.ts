@@ -2,7 +2,7 @@ import type { CoordinatorFrame } from "@zoswarm/shared/protocol/messages";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { drive } from "./driver.ts";
-import type { RoundEffect } from "./round.ts";
+import type { RoundEffect } from "./state.ts";
 
 const A = "12D3KooWAAAAAAAAAAAAAAAAAAAA";
 const B = "12D3KooWBBBBBBBBBBBBBBBBBBBB";

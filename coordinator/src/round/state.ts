@@ -1,0 +1,92 @@
+/** What a round knows, what happens to it and what it wants done: the types of the reducer, and the state before the first event. */
+import type { KeyObject } from "node:crypto";
+import type { Task } from "@zoswarm/shared/protocol/announcement";
+import type { ResultCode, SessionCode } from "@zoswarm/shared/protocol/codes";
+import type { Entry } from "@zoswarm/shared/protocol/entries";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import type { Checkpoint, CoordinatorFrame, WorkerFrame, WorkerState } from "@zoswarm/shared/protocol/messages";
+import { createReplica, type Replica, type ReplicaEffect } from "@zoswarm/shared/replica/replica";
+import type { OpenStep } from "./accept.ts";
+import type { Run } from "./assign.ts";
+
+export interface Member {
+  peerId: string;
+  name: string;
+  device: string;
+  threads: number;
+  state: WorkerState | "gone";
+  checkpoint: Checkpoint | null;
+  /** Slots in every step, from the last assignment on. */
+  runs: Run[];
+  /** Slots of the open step that it may answer: its own, and those of others that were offered to it as well. */
+  offered: Set<number>;
+  offeredMs: number;
+  /** Slots per second, smoothed. */
+  speed: number | null;
+  counts: Partial<Record<ResultCode, number>>;
+}
+
+export interface Round {
+  manifest: Manifest;
+  replica: Replica;
+  commitKey: KeyObject;
+  /** The first step opens when so many workers are ready. */
+  waitFor: number;
+  phase: "gathering" | "announcing" | "open" | "ending" | "finished";
+  open: OpenStep | null;
+  members: Map<string, Member>;
+  /** Version of the newest assignment. */
+  version: number;
+  /** The roster changed since the last assignment. */
+  changed: boolean;
+  /** Steps whose held-out evaluation is under way. */
+  evaluating: Set<number>;
+  /** Losses by outcome, and forward passes behind the accepted ones, since this process started. */
+  counts: Partial<Record<ResultCode, number>>;
+  forwards: number;
+  /** Root mean square of the projected gradients of the newest commit. */
+  signal: number | null;
+}
+
+export type RoundEvent =
+  | { kind: "started"; nowMs: number }
+  | { kind: "joined"; peerId: string; hello: Extract<WorkerFrame, { kind: "hello" }>; nowMs: number }
+  | { kind: "left"; peerId: string; nowMs: number }
+  | { kind: "heartbeat"; peerId: string; frame: Extract<WorkerFrame, { kind: "heartbeat" }>; nowMs: number }
+  | { kind: "result"; peerId: string; frame: Extract<WorkerFrame, { kind: "result" }>; nowMs: number }
+  | { kind: "deadline"; step: number; nowMs: number }
+  | { kind: "announced"; bytes: Uint8Array; nowMs: number }
+  | { kind: "evaluated"; step: number; stateHash: string; loss: number; accuracy: number; examples: number; nowMs: number };
+
+export type RoundEffect =
+  | ReplicaEffect
+  | { kind: "announce"; entry: Entry; task: Task | null }
+  | { kind: "send"; peerId: string; frame: CoordinatorFrame }
+  | { kind: "deadline"; step: number; afterMs: number }
+  | { kind: "evaluate"; step: number }
+  | { kind: "dismiss"; peerId: string; code: SessionCode; message: string }
+  | { kind: "finish" };
+
+/** A round over a replica that has taken in the ledger on disk, if there is one. */
+export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObject, waitFor: number): Round {
+  return {
+    manifest,
+    replica: createReplica(jobId, manifest.job),
+    commitKey,
+    waitFor,
+    phase: "gathering",
+    open: null,
+    members: new Map(),
+    version: 0,
+    changed: true,
+    evaluating: new Set(),
+    counts: {},
+    forwards: 0,
+    signal: null,
+  };
+}
+
+/** Workers that can measure now. */
+export function activeMembers(round: Round): Member[] {
+  return [...round.members.values()].filter(({ state }) => state === "ready" || state === "evaluating");
+}
