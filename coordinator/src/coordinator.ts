@@ -2,9 +2,6 @@
  * The coordinator's imperative shell: performs what the round decides. An entry is durable before anyone hears of it; what is
  * durable is committed, and a restart reads it back and goes on from there.
  */
-import { readFile } from "node:fs/promises";
-import { startEvaluator } from "@zoswarm/shared/evaluate/client";
-import { branchTo } from "@zoswarm/shared/ledger/folds";
 import { startLoop } from "@zoswarm/shared/loop";
 import { serveBlobs } from "@zoswarm/shared/net/blobs";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
@@ -15,24 +12,18 @@ import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { ANNOUNCEMENT_CODES } from "@zoswarm/shared/protocol/codes";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
-import { headOf, receive } from "@zoswarm/shared/replica/replica";
-import { openBlobFiles } from "@zoswarm/shared/store/blobs";
-import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
-import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
+import { headOf } from "@zoswarm/shared/replica/replica";
+import type { LoadedJob } from "./load.ts";
 import { reduce } from "./round/round.ts";
-import { createRound, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
+import type { Round, RoundEffect, RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
 
 /** Events that may wait for the loop; a session whose frame finds it full is closed. */
 const INBOX_MAX = 20_000;
 
 export interface CoordinatorOptions {
-  folder: JobFolder;
+  loaded: LoadedJob;
   node: SwarmNode;
-  /** The first step opens when so many workers are ready. */
-  waitFor: number;
-  /** Threads of a forward pass of the coordinator's own replica. */
-  threads: number;
   onChange: (change: Change) => void;
   log: (line: string) => void;
 }
@@ -53,35 +44,14 @@ export interface Coordinator {
   stop(): Promise<void>;
 }
 
-/** Starts a coordinator on a folder that this process holds. Throws where the folder's ledger or blobs are damaged. */
+/** Starts a coordinator on a loaded job: from here on workers are answered. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { folder, node, waitFor, threads, onChange, log } = options;
-  const { manifest, jobId, dir } = folder;
-  const files = filesOf(dir);
-  const commitKey = readFolderKey(folder);
-  const store = openLedgerStore(files.ledger);
-  const blobs = await openBlobFiles(files.blobs);
-  const evaluator = startEvaluator({ threads });
-  const round = createRound(manifest, jobId, commitKey, waitFor);
-
-  for (let page = store.range(0); page.length > 0; page = store.range(round.replica.history.nextSeq))
-    for (const bytes of page) {
-      const { code } = receive(round.replica, bytes, commitKey, true);
-      if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${round.replica.history.nextSeq} does not hold (${code})`);
-    }
+  const { loaded, node, onChange, log } = options;
+  const { folder, round, commitKey, store, blobs, evaluator } = loaded;
+  const { manifest, jobId } = folder;
   const { history } = round.replica;
-  const graph = Uint8Array.from(await readFile(blobs.path(manifest.model.id)));
-  const loaded = await evaluator.call("load", {
-    graph,
-    tensors: manifest.tensors,
-    key: manifest.key,
-    initialFile: blobs.path(manifest.initial.id),
-  });
-  if (loaded.stateHash !== manifest.stateHash) throw new Error(`${blobs.path(manifest.initial.id)} is not the initial state of this job`);
-  await evaluator.call("setExamples", { name: "heldout", blob: Uint8Array.from(await readFile(files.heldout)) });
-  await evaluator.call("replay", { commits: branchTo(history.branch) });
 
-  let stateHash = (await evaluator.call("stateHash", null)).stateHash;
+  let { stateHash } = loaded;
   let evalForwards = 0;
   let tip = { seq: history.nextSeq, hash: history.headHash };
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -249,8 +219,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     await sessions.closeAll(round.phase === "finished" ? "finished" : "stopping", "The coordinator stops.");
     topic.leave();
     await node.stop();
-    await evaluator.close();
-    await store.close();
+    await loaded.close();
   }
 
   return {

@@ -14,6 +14,7 @@ import { createJob } from "./create.ts";
 import { type Fault, filesOf, type JobFolder, readFolder, refuseOther, specOf, stateOf } from "./folder.ts";
 import { registerMetrics } from "./http/metrics.ts";
 import { startHttp } from "./http/server.ts";
+import { loadJob } from "./load.ts";
 import { reportOf } from "./report.ts";
 import { createView } from "./view.ts";
 
@@ -73,36 +74,37 @@ async function openJob(jobFile: string, data: string | undefined): Promise<({ ok
 async function openNode(
   dir: string,
   { listen, announce, anyPort }: RunOptions,
-  registry: Registry,
-): Promise<{ ok: true; node: SwarmNode } | Fault<string>> {
+): Promise<{ ok: true; node: SwarmNode; registry: Registry } | Fault<string>> {
   const key = await loadPeerKey(filesOf(dir).peerKey);
   if (!key.ok) return key;
-  const { privateKey } = key;
-  const created = await createNode({ role: "coordinator", privateKey, listen, announce, registry });
-  if (created.ok || created.code !== "port-in-use" || !anyPort) return created;
-  console.log(`${created.message}; taking a free one`);
-  const free = listen.map((address) => address.replace(/\/tcp\/\d+/, "/tcp/0"));
-  return createNode({ role: "coordinator", privateKey, listen: free, announce, registry: new Registry() });
+  const open = async (addresses: readonly string[]) => {
+    const registry = new Registry();
+    const created = await createNode({ role: "coordinator", privateKey: key.privateKey, listen: addresses, announce, registry });
+    return created.ok ? { ...created, registry } : created;
+  };
+  const opened = await open(listen);
+  if (opened.ok || opened.code !== "port-in-use" || !anyPort) return opened;
+  console.log(`${opened.message}; taking a free one`);
+  return open(listen.map((address) => address.replace(/\/tcp\/\d+/, "/tcp/0")));
 }
 
 async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
   const { dir, manifest, jobId } = folder;
-  const registry = new Registry();
-  const opened = await openNode(dir, options, registry);
-  if (!opened.ok) return opened;
-  const { node } = opened;
-  let change: (change: Change) => void = () => {};
   const startedMs = performance.now();
+  // A worker that finds the port open must find the whole coordinator behind it: what takes long comes first.
+  const loaded = await loadJob(folder, { waitFor: options.waitForWorkers, threads: options.threads });
+  const opened = await openNode(dir, options);
+  if (!opened.ok) {
+    await loaded.close();
+    return opened;
+  }
+  const { node, registry } = opened;
+  let change: (change: Change) => void = () => {};
   const coordinator = await startCoordinator({
-    folder,
+    loaded,
     node,
-    waitFor: options.waitForWorkers,
-    threads: options.threads,
     log: (line) => console.log(line),
     onChange: (each) => change(each),
-  }).catch(async (error: Error) => {
-    await node.stop();
-    throw error;
   });
   const majorityBaseline = await baselineOf(filesOf(dir).heldout);
   const { view, changed } = createView(coordinator, {

@@ -37,6 +37,12 @@ type Ended = { ok: true; ended: "finished" | "stopped" };
 /** After these the coordinator will not have this worker, however often it dials. */
 const FINAL: readonly SessionCode[] = ["wrong-version", "wrong-job", "malformed"];
 
+/** A coordinator that has only just started may not know our protocol yet; one that says so this often in a row is of another version. */
+const STRANGERS_MAX = 3;
+
+/** An address that never answered is most likely wrong; one that did is dialled for ever. */
+const FIRST_FAILURES_MAX = 5;
+
 interface Job {
   manifest: Manifest;
   jobId: string;
@@ -81,6 +87,9 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   let job: Job | null = null;
   let worker: Promise<RunningWorker> | null = null;
   let attached: RunningWorker | null = null;
+  let strangers = 0;
+  let everConnected = false;
+  let failures = 0;
   let said = "";
 
   const onWelcome = async (session: Session, frame: Extract<CoordinatorFrame, { kind: "welcome" }>) => {
@@ -153,8 +162,11 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
       return { ok: true, ended: ended.promise };
     },
     onAttempt(attempt) {
+      everConnected ||= attempt.event === "connected";
       if (attempt.event === "connected") return console.log(`connected to ${attempt.address}`);
-      if (attempt.event === "failed" && attempt.code === "wrong-protocol")
+      strangers = attempt.event === "failed" && attempt.code === "wrong-protocol" ? strangers + 1 : 0;
+      if (attempt.event === "failed" && !everConnected) failures++;
+      if (attempt.event === "failed" && (strangers === STRANGERS_MAX || failures === FIRST_FAILURES_MAX))
         return end.resolve({ ok: false, code: attempt.code, message: attempt.message });
       const line = attempt.event === "failed" ? attempt.message : "the connection ended";
       if (line !== said) console.log(`${line}; trying again until it answers (Ctrl-C stops)`);

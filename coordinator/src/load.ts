@@ -1,0 +1,59 @@
+/** A job as its folder has it: ledger read back and checked, parameters replayed, held-out data at hand. Before any peer is answered. */
+import type { KeyObject } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
+import { branchTo } from "@zoswarm/shared/ledger/folds";
+import { receive } from "@zoswarm/shared/replica/replica";
+import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
+import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
+import { createRound, type Round } from "./round/state.ts";
+
+export interface LoadedJob {
+  folder: JobFolder;
+  commitKey: KeyObject;
+  store: LedgerStore;
+  blobs: BlobFiles;
+  evaluator: Evaluator;
+  round: Round;
+  /** Of the state that the ledger stands at. */
+  stateHash: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Loads the job of a folder that this process holds. `waitFor`: workers that must be ready before the first step; `threads` of a
+ * forward pass. Throws where key, ledger, blobs or model are damaged.
+ */
+export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor: number; threads: number }): Promise<LoadedJob> {
+  const { manifest, jobId, dir } = folder;
+  const files = filesOf(dir);
+  const commitKey = readFolderKey(folder);
+  const store = openLedgerStore(files.ledger);
+  const blobs = await openBlobFiles(files.blobs);
+  const evaluator = startEvaluator({ threads });
+  const close = async () => {
+    await evaluator.close();
+    await store.close();
+  };
+  try {
+    const round = createRound(manifest, jobId, commitKey, waitFor);
+    const { history } = round.replica;
+    for (let page = store.range(0); page.length > 0; page = store.range(history.nextSeq))
+      for (const bytes of page) {
+        const { code } = receive(round.replica, bytes, commitKey, true);
+        if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${code})`);
+      }
+    const initialFile = blobs.path(manifest.initial.id);
+    const graph = Uint8Array.from(await readFile(blobs.path(manifest.model.id)));
+    const initial = await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile });
+    if (initial.stateHash !== manifest.stateHash) throw new Error(`${initialFile} is not the initial state of this job`);
+    await evaluator.call("setExamples", { name: "heldout", blob: Uint8Array.from(await readFile(files.heldout)) });
+    await evaluator.call("replay", { commits: branchTo(history.branch) });
+    const { stateHash } = await evaluator.call("stateHash", null);
+    return { folder, commitKey, store, blobs, evaluator, round, stateHash, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
