@@ -254,7 +254,7 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
     frame(frame) {
       if (frame.kind === "slots") loop.enqueue({ kind: "slots", frame });
       else if (frame.kind === "repair") loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" });
-      else if (frame.code !== "accepted") log(`result of step ${frame.step + 1}: ${frame.code}`);
+      else if (frame.code !== "accepted" && frame.code !== "duplicate") log(`result of step ${frame.step + 1}: ${frame.code}`);
     },
     detach() {
       session = null;
