@@ -2,7 +2,7 @@
  * The plain implementation of the arithmetic, on Int32Array X, as the spec reads: slow, obvious, and the reference that the
  * kernel must match bit for bit.
  */
-import type { Commit } from "./commit.ts";
+import { type Commit, requireMeaning } from "./commit.ts";
 import { classes, signs } from "./directions.ts";
 import { elementsOf, LIM, type TensorSpec } from "./lattice.ts";
 import { commitTable, ditherWords, perturbTable, walsh } from "./table.ts";
@@ -43,6 +43,7 @@ export function commitPlain(
   commit: Commit,
   firstTensor = 0,
 ): Float64Array {
+  requireMeaning(commit, tensors);
   let last = new Float64Array(0);
   for (const { g, m, p, a } of [...commit.groups].sort((one, other) => one.g - other.g)) {
     const s = walsh(a);

@@ -3,7 +3,7 @@
  * Never holds a second copy; every sum is exact, so undoing a perturbation restores every bit (shared/spec/arithmetic.md 4, 5).
  */
 import { readFileSync } from "node:fs";
-import type { Commit, GroupCommit } from "./commit.ts";
+import { type Commit, type GroupCommit, requireMeaning } from "./commit.ts";
 import { BLOCK, placement, walshSign } from "./directions.ts";
 import { elementsOf, LIM, type TensorSpec } from "./lattice.ts";
 import { LEAF, leafHash, rootHash } from "./statehash.ts";
@@ -81,11 +81,13 @@ export interface Parameters {
   clampedShare(): number;
 }
 
-/** A group of a commit with its tables placed in memory: byte offset by q + gain and q. */
-interface Placed {
+/** A group of a commit, what all its tables are made from, and where one of them lies in memory. */
+interface Batched {
   step: number;
   group: GroupCommit;
-  tables: Map<string, number>;
+  s: Float64Array;
+  words: Uint32Array;
+  table: number;
 }
 
 const module = new WebAssembly.Module(readFileSync(new URL("kernel.wasm", import.meta.url)));
@@ -127,56 +129,47 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
     kernel.perturb(offsetOf(t), blocksOf(t), 0, 0, firstTensor + t, at.step, at.group, tablesAt, at.m, a, b, scratch);
   }
 
-  function placeCommit(step: number, group: GroupCommit, from: number): Placed {
-    const s = walsh(group.a);
-    const words = ditherWords(key, step, group.g, group.m);
-    const tables = new Map<string, number>();
-    kinds.forEach(({ kind, q, gain }, i) => {
-      const at = from + i * bytesOfTable(group.m);
-      place(at, commitTable(s, words, group.p, q + gain), 2 ** -q);
-      tables.set(kind, at);
-    });
-    return { step, group, tables };
+  /** Takes every block range of one tensor through all groups of the batch before the next range. */
+  function updateTensor(t: number, q: number, batch: readonly Batched[], blocksAtOnce: number): void {
+    const places = batch.map(({ step, group }) => placement(key, firstTensor + t, step, group.g));
+    const limit = LIM * 2 ** -q;
+    const blocks = blocksOf(t);
+    for (let first = 0; first < blocks; first += blocksAtOnce) {
+      const count = Math.min(blocksAtOnce, blocks - first);
+      const theta = offsetOf(t) + first * BLOCK * 4;
+      batch.forEach(({ step, group, table }, i) => {
+        const { a, b } = places[i] as { a: number; b: number };
+        kernel.update(theta, count, first, 0, firstTensor + t, step, group.g, table, group.m, a, b, scratch, limit);
+      });
+    }
   }
 
-  /** Takes every block range of every tensor through all placed groups before the next range. */
-  function run(placed: readonly Placed[], blocksAtOnce: number): void {
-    tensors.forEach((spec, t) => {
-      const places = placed.map(({ step, group }) => placement(key, firstTensor + t, step, group.g));
-      const limit = LIM * 2 ** -spec.q;
-      const kind = kindOf(spec);
-      const blocks = blocksOf(t);
-      for (let first = 0; first < blocks; first += blocksAtOnce) {
-        const count = Math.min(blocksAtOnce, blocks - first);
-        const theta = offsetOf(t) + first * BLOCK * 4;
-        for (let i = 0; i < placed.length; i++) {
-          const { step, group, tables } = placed[i] as Placed;
-          const { a, b } = places[i] as { a: number; b: number };
-          kernel.update(theta, count, first, 0, firstTensor + t, step, group.g, tables.get(kind) as number, group.m, a, b, scratch, limit);
-        }
-      }
-    });
+  /** Tensors of one kind share a group's table: one kind after the other, so that only one table a group is in memory. */
+  function updateAll(batch: readonly Batched[]): void {
+    for (const { kind, q, gain } of kinds) {
+      for (const { group, s, words, table } of batch) place(table, commitTable(s, words, group.p, q + gain), 2 ** -q);
+      tensors.forEach((spec, t) => {
+        if (kindOf(spec) === kind) updateTensor(t, q, batch, batch.length > 1 ? REPLAY_BLOCKS : 2 ** 30);
+      });
+    }
   }
 
   function replay(commits: readonly Commit[]): void {
-    let placed: Placed[] = [];
+    for (const commit of commits) requireMeaning(commit, tensors);
+    let batch: Batched[] = [];
     let used = 0;
-    const flush = () => {
-      run(placed, placed.length > 1 ? REPLAY_BLOCKS : 2 ** 30);
-      placed = [];
-      used = 0;
-    };
     for (const { step, groups } of commits) {
       for (const group of [...groups].sort((one, other) => one.g - other.g)) {
-        const bytes = kinds.length * bytesOfTable(group.m);
-        if (bytes > TABLES_BYTES)
-          throw new RangeError(`a step's ${kinds.length} tables of 2^${group.m} entries do not fit ${TABLES_BYTES} bytes`);
-        if (used + bytes > TABLES_BYTES) flush();
-        placed.push(placeCommit(step, group, tablesAt + used));
-        used += bytes;
+        if (used + bytesOfTable(group.m) > TABLES_BYTES) {
+          updateAll(batch);
+          batch = [];
+          used = 0;
+        }
+        batch.push({ step, group, s: walsh(group.a), words: ditherWords(key, step, group.g, group.m), table: tablesAt + used });
+        used += bytesOfTable(group.m);
       }
     }
-    flush();
+    updateAll(batch);
   }
 
   function read(t: number, from = 0, count = sizeOf(t) - from): Int32Array {

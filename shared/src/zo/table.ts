@@ -34,13 +34,19 @@ export function ditherWords(key: Key, step: number, group: number, m: number): U
   return words.subarray(0, 2 ** m);
 }
 
-/**
- * V for the tensors whose q + gain is `qPrime`, from S = walsh(a) and the group's dither words.
- * Throws RangeError where p - qPrime leaves -8..32: such a commit is not valid.
- */
-export function commitTable(s: Float64Array, words: Uint32Array, p: number, qPrime: number): Float64Array {
+/** Bits that a commit of exponent p loses on tensors whose q + gain is `qPrime`. Throws RangeError outside -8..32. */
+export function shiftOf(p: number, qPrime: number): number {
   const shift = p - qPrime;
   if (shift < -8 || shift > 32) throw new RangeError(`commit exponent p = ${p} is outside -8..32 of q' = ${qPrime}`);
+  return shift;
+}
+
+/**
+ * V for the tensors whose q + gain is `qPrime`, from S = walsh(a) and the group's dither words.
+ * Throws RangeError as `shiftOf` does.
+ */
+export function commitTable(s: Float64Array, words: Uint32Array, p: number, qPrime: number): Float64Array {
+  const shift = shiftOf(p, qPrime);
   const scale = 2 ** -shift;
   return s.map((sum, j) => {
     const dithered = shift <= 0 ? sum * scale : Math.floor((sum + Math.floor((words[j] as number) * 2 ** (shift - 32))) * scale);
