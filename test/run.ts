@@ -24,7 +24,13 @@ const STAGES: Record<string, (extra: readonly string[]) => Outcome> = {
 };
 
 function node(script: string, args: readonly string[], stdio: "inherit" | "pipe") {
-  return spawnSync(process.execPath, [join(ROOT, script), ...args], { cwd: ROOT, encoding: "utf8", stdio: ["ignore", stdio, "inherit"] });
+  const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" };
+  return spawnSync(process.execPath, [join(ROOT, script), ...args], {
+    cwd: ROOT,
+    encoding: "utf8",
+    env,
+    stdio: ["ignore", stdio, "inherit"],
+  });
 }
 
 /** A tool that passes or fails as a whole. */
@@ -54,7 +60,7 @@ function runTests(extra: readonly string[]): Outcome {
     const file = join(dir, "report.json");
     const { status } = node(
       "node_modules/vitest/vitest.mjs",
-      ["run", "--reporter=dot", "--reporter=json", `--outputFile=${file}`, ...extra],
+      ["run", "--reporter=default", "--reporter=json", `--outputFile=${file}`, ...extra],
       "inherit",
     );
     const report = JSON.parse(readFileSync(file, "utf8")) as VitestReport;

@@ -100,10 +100,6 @@ function coefficientsOf(a: z.output<typeof coefficients>): Int32Array {
 }
 
 function commitOf(step: number, groups: readonly z.output<typeof group>[]): Commit {
-  for (const { m, a } of groups) {
-    const n = Array.isArray(a) ? a.length : a.n;
-    if (n !== 2 ** m) throw new Error(`a group of m = ${m} has ${n} coefficients`);
-  }
   return { step, groups: groups.map(({ g, m, p, a }) => ({ g, m, p, a: coefficientsOf(a) })) };
 }
 
@@ -169,12 +165,15 @@ function loaded(tensors: readonly TensorSpec[], key: Key, x: readonly Int32Array
 function* branches(entries: ReplayCase["entries"]) {
   const after = new Map<number, Commit[]>([[-1, []]]);
   let branch: Commit[] = [];
+  let last = -1;
   for (const { step, groups, restore, stateHash } of entries) {
     if (restore !== undefined) {
       const earlier = after.get(restore);
       if (earlier === undefined) throw new Error(`restore of step ${restore}, which was never committed`);
       branch = earlier;
     } else if (step !== undefined && groups !== undefined) {
+      if (step <= last) throw new Error(`step ${step} does not ascend`);
+      last = step;
       branch = [...branch, commitOf(step, groups)];
       after.set(step, branch);
     }

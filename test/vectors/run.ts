@@ -11,7 +11,7 @@ const files = process.argv.slice(2).filter((argument) => argument !== "--");
 let passed = 0;
 let failed = 0;
 
-for (const file of files.length > 0 ? files.map((name) => resolve(process.env["INIT_CWD"] ?? ".", name)) : [own]) {
+for (const file of files.length > 0 ? files.map((name) => resolve(process.env.INIT_CWD ?? ".", name)) : [own]) {
   const parsed = read(file);
   if (!parsed.ok) {
     console.error(`${file}: ${parsed.message}`);

@@ -21,6 +21,7 @@ export interface Commit {
 /** Throws RangeError where a commit has no meaning for these tensors, so that nothing moves for half of it. */
 export function requireMeaning({ groups }: Commit, tensors: readonly TensorSpec[]): void {
   const exponents = new Set(tensors.map(({ q, gain }) => q + gain));
+  if (new Set(groups.map(({ g }) => g)).size < groups.length) throw new RangeError("a group stands twice in a commit");
   for (const { m, p, a } of groups) {
     if (!Number.isInteger(m) || m < 0 || m > 16) throw new RangeError(`a group of a commit has m = ${m}; 0..16 is allowed`);
     if (a.length !== 2 ** m) throw new RangeError(`a group of a commit has ${a.length} coefficients; m = ${m} needs ${2 ** m}`);

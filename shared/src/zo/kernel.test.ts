@@ -174,6 +174,7 @@ describe("parameters", () => {
     expect(() => parameters.replay([valid, commitOf(2, groupOf(0, 3, 13))])).toThrow("p = 13");
     expect(() => parameters.replay([valid, commitOf(2, { g: 0, m: 2, p: 30, a: [1, 2, 3] })])).toThrow("3 coefficients");
     expect(() => parameters.replay([valid, commitOf(2, { g: 0, m: 17, p: 30, a: new Int32Array(2 ** 17) })])).toThrow("m = 17");
+    expect(() => parameters.replay([valid, commitOf(2, groupOf(4, 3, 30), groupOf(4, 2, 30))])).toThrow("twice");
     expect(sameBits(readAll(parameters), x)).toBe(true);
   });
 
