@@ -66,17 +66,12 @@ export async function readJobFile(file: string): Promise<ReadJobFile> {
     return { ok: false, code: "job-malformed", message: `job file ${file}: is neither YAML nor JSON (${(error as Error).message.trim()})` };
   }
   const parsed = jobFileSchema.safeParse(value);
-  if (!parsed.success) {
-    const faults = parsed.error.issues.flatMap((issue) => faultsOf(issue, value));
-    return {
-      ok: false,
-      code: "job-invalid",
-      message: `job file ${file}: ${faults.length === 1 ? "a fault" : `${faults.length} faults`}\n${faults.join("\n")}`,
-    };
+  const faults = [...(parsed.error?.issues ?? []).flatMap((issue) => faultsOf(issue, value)), ...misfitsOf(value)];
+  if (!parsed.success || faults.length > 0) {
+    const message = `job file ${file}: ${faults.length === 1 ? "a fault" : `${faults.length} faults`}\n${faults.join("\n")}`;
+    return { ok: false, code: "job-invalid", message };
   }
   const job = parsed.data;
-  const unfit = misfitsOf(job);
-  if (unfit.length > 0) return { ok: false, code: "job-invalid", message: `job file ${file}: ${unfit.join("\n")}` };
   for (const key of FILES) job[key] = resolve(dirname(file), job[key]);
   return { ok: true, job };
 }
@@ -85,24 +80,32 @@ export async function readJobFile(file: string): Promise<ReadJobFile> {
 function faultsOf(issue: z.core.$ZodIssue, root: unknown): string[] {
   if (issue.code === "unrecognized_keys") {
     const known = issue.path.length === 0 ? `; known keys: ${Object.keys(jobFileSchema.shape).join(", ")}` : "";
-    return issue.keys.map((key) => `  ${[...issue.path, key].join(".")}: unknown key${known}`);
+    return issue.keys.map((key, i) => `  ${[...issue.path, key].join(".")}: unknown key${i === 0 ? known : ""}`);
   }
   let value = root;
   for (const key of issue.path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
-  const stands = value === undefined ? "" : ` (it is ${JSON.stringify(value)?.slice(0, 80)})`;
-  return [`  ${issue.path.join(".") || "the file"}: ${issue.message}${stands}`];
+  const path = issue.path.join(".");
+  if (path === "") return [`  it must be a list of keys and values, like "steps: 100" (it is ${JSON.stringify(value)?.slice(0, 80)})`];
+  if (value === undefined) return [`  ${path}: is missing (${issue.code === "invalid_type" ? `a ${issue.expected}` : issue.message})`];
+  return [`  ${path}: ${issue.message} (it is ${JSON.stringify(value)?.slice(0, 80)})`];
 }
 
-function misfitsOf({ groups, directionsLog2, estimator }: JobFile): string[] {
+const stepShape = z.object(jobFileSchema.pick({ groups: true, directionsLog2: true, estimator: true }).shape);
+
+/** What each key allows but all together do not. Nothing where one of them is a fault by itself. */
+function misfitsOf(value: unknown): string[] {
+  const parsed = stepShape.safeParse(value);
+  if (!parsed.success) return [];
+  const { groups, directionsLog2, estimator } = parsed.data;
   const directions = groups * 2 ** directionsLog2;
   const faults: string[] = [];
   if (directions > LIMITS.directionsPerStepMax)
     faults.push(
-      `groups x 2^directionsLog2 is ${directions} directions a step; at most ${LIMITS.directionsPerStepMax} fit: lower one of them`,
+      `  groups, directionsLog2: groups x 2^directionsLog2 is ${directions} directions a step; at most ${LIMITS.directionsPerStepMax} fit: lower one of them`,
     );
   if (estimator === "one-sided" && directionsLog2 < 2)
     faults.push(
-      `estimator one-sided needs groups of at least 4 directions (directionsLog2 >= 2, it is ${directionsLog2}), or else use two-sided`,
+      `  directionsLog2: estimator one-sided needs groups of at least 4 directions, so at least 2 (it is ${directionsLog2}); or else use estimator: two-sided`,
     );
   return faults;
 }

@@ -14,6 +14,7 @@ import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { headOf } from "@zoswarm/shared/replica/replica";
 import type { LoadedJob } from "./load.ts";
+import { ENTRY_BYTES, refuseFull } from "./room.ts";
 import { reduce } from "./round/round.ts";
 import type { Round, RoundEffect, RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
@@ -93,6 +94,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
 
   async function announce({ entry, task }: Extract<RoundEffect, { kind: "announce" }>): Promise<void> {
     const announcement = createAnnouncement({ jobId, epoch: history.epoch, seq: tip.seq, prevHash: tip.hash, entry, task }, commitKey);
+    const full = await refuseFull(folder.dir, ENTRY_BYTES);
+    if (full !== null) throw new Error(full.message);
     await store.append(tip.seq, announcement.bytes);
     tip = { seq: tip.seq + 1, hash: announcement.hash };
     const nowMs = performance.now();

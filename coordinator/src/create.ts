@@ -1,9 +1,10 @@
 /**
  * Makes a job: from a job file's model and data to a data folder that is whole. Everything that can be refused is refused before
- * the folder gets its name, and what was written until then is removed.
+ * the folder gets its name, and what was written until then is removed, also when the process is told to stop.
  */
 import { randomBytes } from "node:crypto";
-import { chmod, copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { rmdirSync, rmSync } from "node:fs";
+import { chmod, copyFile, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { readDataset } from "@zoswarm/shared/data/dataset";
 import { decodeExamples, encodeExamples } from "@zoswarm/shared/data/examples";
@@ -13,11 +14,13 @@ import { importModel } from "@zoswarm/shared/model/importer";
 import { type Manifest, manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey } from "@zoswarm/shared/protocol/signing";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
+import { onStopSignal } from "@zoswarm/shared/signals";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { splitTensors } from "@zoswarm/shared/zo/apply";
 import type { Key, TensorSpec } from "@zoswarm/shared/zo/lattice";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
 import { type Fault, filesOf, type JobSpec } from "./folder.ts";
+import { LEDGER_BYTES, refuseFull } from "./room.ts";
 
 /** What the launcher should know about the job that was made. */
 export interface Made {
@@ -30,24 +33,47 @@ export interface Made {
 /** Makes the folder `dir`. Failures are values with a message for people; nothing half-written is left. */
 export async function createJob(spec: JobSpec, dir: string): Promise<({ ok: true } & Made) | Fault<string>> {
   const partial = `${dir}.${process.pid}.new`;
+  let above: string | undefined;
+  let isMade = false;
+  /** Removes what is not whole, and the folders above it that were made for it. */
+  const tidy = () => {
+    rmSync(partial, { recursive: true, force: true });
+    if (above !== undefined && !isMade) removeEmpty(dirname(dir), above);
+  };
+  const unhandle = onStopSignal((signal) => {
+    tidy();
+    process.exit(signal === "SIGINT" ? 130 : 143);
+  });
   try {
-    await mkdir(dirname(dir), { recursive: true });
-    await mkdir(partial, { recursive: true });
+    above = await mkdir(dirname(dir), { recursive: true });
+    await mkdir(partial);
     const made = await fill(spec, partial);
-    if (made.ok) await rename(partial, dir);
+    if (!made.ok) return { ...made, message: made.message.replaceAll(partial, dir) };
+    await rename(partial, dir);
+    isMade = true;
     return made;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const full = code === "ENOSPC" || code === "EDQUOT";
-    return {
-      ok: false,
-      code: full ? "disk-full" : "folder-unwritable",
-      message: full
-        ? `the disk that holds ${dir} is full: free some space, or name a folder on another disk with --data`
-        : `cannot make the data folder ${dir}: ${message}`,
-    };
+    if (code === "ENOSPC" || code === "EDQUOT")
+      return {
+        ok: false,
+        code: "disk-full",
+        message: `the disk that holds ${dir} is full: free some space, or name a folder on another disk with --data`,
+      };
+    const why = message.replaceAll(partial, dir);
+    return { ok: false, code: "folder-unwritable", message: `data folder ${dir}: cannot be made (${why}); name another with --data` };
   } finally {
-    await rm(partial, { recursive: true, force: true });
+    tidy();
+    unhandle();
+  }
+}
+
+/** Removes `from` and the folders above it up to `to`, as long as they are empty. */
+function removeEmpty(from: string, to: string): void {
+  try {
+    for (let at = from; at.length >= to.length; at = dirname(at)) rmdirSync(at);
+  } catch {
+    // Somebody else uses it by now.
   }
 }
 
@@ -58,9 +84,21 @@ async function fill(spec: JobSpec, dir: string): Promise<({ ok: true } & Made) |
   const { tensors, graph, initial, frozen } = imported;
   const data = await readExamples(spec, imported.classes);
   if (!data.ok) return data;
+  if (spec.labels !== undefined && spec.labels.length !== data.classes) {
+    const message = `labels: ${spec.labels.length} names for the model's ${data.classes} classes; give one name for each, or none`;
+    return { ok: false, code: "labels-misfit", message };
+  }
+  const blobBytes = [graph, initial, data.train];
+  const copied = await Promise.all([spec.model, spec.tokenizer].map(async (file) => (await stat(file)).size));
+  const needed = [...copied, ...blobBytes.map(({ byteLength }) => byteLength), data.heldout.byteLength, LEDGER_BYTES];
+  const full = await refuseFull(
+    dir,
+    needed.reduce((sum, bytes) => sum + bytes, 0),
+  );
+  if (full !== null) return full;
   const blobs = await openBlobFiles(files.blobs);
   const stored: { id: string; bytes: number }[] = [];
-  for (const bytes of [graph, initial, data.train]) {
+  for (const bytes of blobBytes) {
     const put = await blobs.put(bytes);
     if (!put.ok) return put;
     stored.push({ id: put.id, bytes: put.bytes });
@@ -135,7 +173,7 @@ async function readExamples(spec: JobSpec, modelClasses: number | null): Promise
   };
 }
 
-/** Runs the model once on the examples with the largest token ids: a fault of the runtime, which names the node, must come now. */
+/** Runs the model once on the hardest examples: a fault of the runtime, which names the node, must come now and not at a volunteer. */
 async function tryModel(
   load: { graph: Uint8Array; tensors: readonly TensorSpec[]; key: Key; initialFile: string },
   data: Extract<Data, { ok: true }>,
@@ -145,7 +183,7 @@ async function tryModel(
     await evaluator.call("load", load);
     for (const name of ["train", "heldout"] as const) {
       await evaluator.call("setExamples", { name, blob: data[name] });
-      const { loss } = await evaluator.call("evaluate", { name, batch: 1, indices: [hardestOf(data[name])] });
+      const { loss } = await evaluator.call("evaluate", { name, batch: 2, indices: hardestOf(data[name]) });
       if (!Number.isFinite(loss))
         return { ok: false, code: "model-fails", message: `its loss on a ${name} example is ${loss}; check its weights` };
     }
@@ -158,9 +196,14 @@ async function tryModel(
   }
 }
 
-/** The example that holds the largest token id of a set. */
-function hardestOf(blob: Uint8Array): number {
+/** The longest example of a set, and the one that holds its largest token id. */
+function hardestOf(blob: Uint8Array): number[] {
   const { count, tokens, tokenMax } = decodeExamples(blob);
-  for (let i = 0; i < count; i++) if ((tokens(i) as Uint32Array).includes(tokenMax)) return i;
-  return 0;
+  let longest = 0;
+  let largest = 0;
+  for (let i = 1; i < count; i++) {
+    if (tokens(i).length > tokens(longest).length) longest = i;
+    if ((tokens(i) as Uint32Array).includes(tokenMax)) largest = i;
+  }
+  return [longest, largest];
 }

@@ -35,23 +35,20 @@ export interface JobSpec extends JobFile {
 
 export type Fault<Code extends string> = { ok: false; code: Code; message: string };
 
-/** The job's spec: reads the named files to hash them. */
+/** The job's spec: reads the named files to hash them. All that cannot be read are told at once. */
 export async function specOf(job: JobFile): Promise<{ ok: true; spec: JobSpec } | Fault<"file-unreadable">> {
   const sha256 = {} as JobSpec["sha256"];
+  const faults: string[] = [];
   for (const key of ["model", "tokenizer", "train", "heldout"] as const) {
     try {
       sha256[key] = createHash("sha256")
         .update(await readFile(job[key]))
         .digest("hex");
     } catch (error) {
-      return {
-        ok: false,
-        code: "file-unreadable",
-        message: `${key}: ${job[key]} cannot be read (${(error as Error).message}); check the path`,
-      };
+      faults.push(`${key}: ${job[key]} cannot be read (${(error as Error).message}); check the path`);
     }
   }
-  return { ok: true, spec: { ...job, sha256 } };
+  return faults.length > 0 ? { ok: false, code: "file-unreadable", message: faults.join("\n") } : { ok: true, spec: { ...job, sha256 } };
 }
 
 export interface JobFolder {

@@ -1,4 +1,5 @@
 /** The coordinator's command line. Expected failures: one message on stderr, exit code 1. */
+import { isIP } from "node:net";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { typedPath } from "@zoswarm/shared/typed";
 import { Command, InvalidArgumentError } from "commander";
@@ -18,7 +19,15 @@ function hostPort(text: string): { host: string; port: number } {
   return { host: host.replace(/^\[(.*)\]$/, "$1"), port: Number(port) };
 }
 
-const appended = (value: string, before: string[] | undefined) => [...(before ?? []), value];
+/** An address to listen on is a host of numbers; one to announce may be a name. */
+const multiaddrs =
+  (hosts: readonly string[], example: string) =>
+  (text: string, before: string[] | undefined): string[] => {
+    const [, kind = "", host = "", port] = /^\/([^/]+)\/([^/]+)\/tcp\/(\d{1,5})$/.exec(text) ?? [];
+    const fits = kind.startsWith("dns") ? /^[\w.-]{1,253}$/.test(host) : `ip${isIP(host)}` === kind;
+    if (!hosts.includes(kind) || !fits || Number(port) > 65_535) throw new InvalidArgumentError(`It must be like ${example}.`);
+    return [...(before ?? []), text];
+  };
 
 function refuse(message: string): never {
   console.error(message);
@@ -34,8 +43,16 @@ program
   .description("run the job that a job file describes; the same command goes on after a stop")
   .argument("<job>", "job file, YAML or JSON")
   .option("--data <dir>", "the job's data folder (default: beside the job file, named after it)")
-  .option("--listen <multiaddr>", "where workers connect; may be repeated (default: /ip4/0.0.0.0/tcp/4100)", appended)
-  .option("--announce <multiaddr>", "address to tell workers, where a router forwards a port; may be repeated", appended)
+  .option(
+    "--listen <multiaddr>",
+    "where workers connect; may be repeated (default: /ip4/0.0.0.0/tcp/4100)",
+    multiaddrs(["ip4", "ip6"], "/ip4/0.0.0.0/tcp/4100"),
+  )
+  .option(
+    "--announce <multiaddr>",
+    "address to tell workers, where a router forwards a port; may be repeated",
+    multiaddrs(["ip4", "ip6", "dns", "dns4", "dns6"], "/dns4/example.org/tcp/4100"),
+  )
   .option("--http <host:port>", "where the page and the API are served", hostPort, { host: "127.0.0.1", port: 8420 })
   .option("--any-port", "take a free port where one is taken", false)
   .option("--wait-for-workers <n>", "open the first step when so many workers are ready", whole(1, LIMITS.connectionsMax), 1)

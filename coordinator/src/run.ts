@@ -1,5 +1,6 @@
 /** `coordinator run`: from a job file to a finished job, or a message that says what to change. */
-import { readFile, writeFile } from "node:fs/promises";
+import { access, constants, readFile, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { decodeExamples } from "@zoswarm/shared/data/examples";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
@@ -16,6 +17,7 @@ import { registerMetrics } from "./http/metrics.ts";
 import { startHttp } from "./http/server.ts";
 import { loadJob } from "./load.ts";
 import { reportOf } from "./report.ts";
+import { LEDGER_BYTES, refuseFull } from "./room.ts";
 import { createView } from "./view.ts";
 
 export interface RunOptions {
@@ -36,14 +38,31 @@ const LINGER_MS_MAX = 15_000;
 
 /** Runs a job to its end. Resolves to what stopped it; expected failures are values. */
 export async function run(jobFile: string, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
+  const unreportable = await refuseReport(options.report);
+  if (unreportable !== null) return unreportable;
   const opened = await openJob(typedPath(jobFile), options.data);
   if (!opened.ok) return opened;
+  const full = await refuseFull(opened.dir, LEDGER_BYTES);
+  if (full !== null) return full;
   const locked = lockFolder(opened.dir);
   if (!locked.ok) return locked;
   try {
     return await runFolder(opened, options);
   } finally {
     locked.release();
+  }
+}
+
+/** Null where a report can be written at the end: better known now. */
+async function refuseReport(report: string | undefined): Promise<Fault<"report-unwritable"> | null> {
+  if (report === undefined) return null;
+  const folder = dirname(typedPath(report));
+  try {
+    await access(folder, constants.W_OK);
+    return null;
+  } catch (error) {
+    const message = `--report ${report}: cannot write in ${folder} (${(error as Error).message}); name a file in a folder that exists`;
+    return { ok: false, code: "report-unwritable", message };
   }
 }
 

@@ -20,8 +20,8 @@ export interface TinyOptions {
   heldoutRows?: number;
   /** Keys of the job file, over the ones below. A key that is undefined is left out. */
   job?: Record<string, unknown>;
-  /** Adds to the model's graph before it is written, to make one that is refused. */
-  change?: (graph: GraphBuilder) => void;
+  /** Adds to the model's graph, to make one that is refused. It is given the classifier's input and returns what shall be in its place. */
+  change?: (graph: GraphBuilder, hidden: string) => string;
 }
 
 export interface TinyJob {
@@ -81,7 +81,7 @@ export function jobText(over: Record<string, unknown> = {}): string {
 }
 
 /** Embeddings, their mean over real tokens, a tanh layer, a classifier of zeros. */
-function tinyModel({ width = 16, change = () => {} }: TinyOptions): Uint8Array {
+function tinyModel({ width = 16, change = (_graph, hidden) => hidden }: TinyOptions): Uint8Array {
   const random = generator(7);
   const drawn = (count: number, scale: number) => Float32Array.from({ length: count }, () => scale * (random() - 0.5));
   const graph = createGraph("tiny");
@@ -94,11 +94,10 @@ function tinyModel({ width = 16, change = () => {} }: TinyOptions): Uint8Array {
   const sum = graph.node("ReduceSum", [graph.node("Mul", [embedded, mask]), over], { keepdims: 0 });
   const mean = graph.node("Div", [sum, graph.node("ReduceSum", [mask, over], { keepdims: 0 })]);
   const hidden = graph.parameter("hidden.weight", [width, width], drawn(width * width, 2));
-  const layer = graph.node("Tanh", [graph.node("MatMul", [mean, hidden])]);
+  const last = graph.node("Tanh", [graph.node("MatMul", [mean, hidden])]);
   const head = graph.parameter("classifier.weight", [width, CLASSES.length], new Float32Array(width * CLASSES.length));
   const bias = graph.parameter("classifier.bias", [CLASSES.length], new Float32Array(CLASSES.length));
-  change(graph);
-  graph.node("Add", [graph.node("MatMul", [layer, head]), bias], {}, "logits");
+  graph.node("Add", [graph.node("MatMul", [change(graph, last), head]), bias], {}, "logits");
   graph.output("logits", "float32", ["batch", CLASSES.length]);
   return writeModel(graph.model({ irVersion: 8, opset: 17, producer: "zoswarm test" }));
 }

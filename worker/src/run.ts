@@ -1,27 +1,23 @@
 /** `worker`: from a coordinator's address alone to taking part in its job, until the job is finished. */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { constants, cpus, homedir, platform, setPriority, totalmem } from "node:os";
-import { join } from "node:path";
-import { decodeExamples } from "@zoswarm/shared/data/examples";
-import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
-import { fetchBlob } from "@zoswarm/shared/net/blobs";
+import { access, constants as fsConstants, mkdir, writeFile } from "node:fs/promises";
+import { constants, cpus, homedir, platform, setPriority } from "node:os";
+import { dirname, join } from "node:path";
+import { startEvaluator } from "@zoswarm/shared/evaluate/client";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
 import { keepConnected, parseAddress } from "@zoswarm/shared/net/redial";
 import { openSession, type Session } from "@zoswarm/shared/net/session";
 import type { SessionCode } from "@zoswarm/shared/protocol/codes";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
-import { type Manifest, readManifest } from "@zoswarm/shared/protocol/manifest";
+import { readManifest } from "@zoswarm/shared/protocol/manifest";
 import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
 import { onStopSignal } from "@zoswarm/shared/signals";
-import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
-import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
-import { lockFolder } from "@zoswarm/shared/store/lock";
+import { type Locked, lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
-import { elementsOf } from "@zoswarm/shared/zo/lattice";
+import { type Job, prepare } from "./prepare.ts";
 import { reportOf } from "./report.ts";
-import { type RunningWorker, startWorker } from "./worker.ts";
+import type { RunningWorker } from "./worker.ts";
 
 export interface RunOptions {
   join: string[];
@@ -43,11 +39,6 @@ const STRANGERS_MAX = 3;
 /** An address that never answered is most likely wrong; one that did is dialled for ever. */
 const FIRST_FAILURES_MAX = 5;
 
-interface Job {
-  manifest: Manifest;
-  jobId: string;
-}
-
 /** Works for a coordinator until its job is finished or the process is told to stop. Expected failures are values. */
 export async function run(options: RunOptions): Promise<Ended | Fault> {
   const addresses: string[] = [];
@@ -56,9 +47,10 @@ export async function run(options: RunOptions): Promise<Ended | Fault> {
     if (!parsed.ok) return parsed;
     addresses.push(parsed.address);
   }
+  const unreportable = await refuseReport(options.report);
+  if (unreportable !== null) return unreportable;
   const dir = options.data === undefined ? join(homedir(), ".zoswarm", "worker") : typedPath(options.data);
-  await mkdir(dir, { recursive: true });
-  const locked = lockFolder(dir);
+  const locked = await holdFolder(dir);
   if (!locked.ok) return locked;
   try {
     const key = await loadPeerKey(join(dir, "peer.key"));
@@ -73,6 +65,30 @@ export async function run(options: RunOptions): Promise<Ended | Fault> {
     }
   } finally {
     locked.release();
+  }
+}
+
+/** Null where a report can be written at the end: better known now. */
+async function refuseReport(report: string | undefined): Promise<Fault | null> {
+  if (report === undefined) return null;
+  const folder = dirname(typedPath(report));
+  try {
+    await access(folder, fsConstants.W_OK);
+    return null;
+  } catch (error) {
+    const message = `--report ${report}: cannot write in ${folder} (${(error as Error).message}); name a file in a folder that exists`;
+    return { ok: false, code: "report-unwritable", message };
+  }
+}
+
+/** Makes the data folder where there is none and holds it for this process. */
+async function holdFolder(dir: string): Promise<Locked | Fault> {
+  try {
+    await mkdir(dir, { recursive: true });
+    return lockFolder(dir);
+  } catch (error) {
+    const message = `data folder ${dir}: cannot be used (${(error as Error).message}); name one that this user may write to with --data`;
+    return { ok: false, code: "folder-unwritable", message };
   }
 }
 
@@ -102,7 +118,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
         message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again`,
       });
     job = { manifest: read.manifest, jobId: read.jobId };
-    worker ??= prepare(node, job, session.peerId, evaluator, dir, options, over.signal);
+    worker ??= prepare({ node, job, coordinator: session.peerId, evaluator, dir, threads: options.threads, signal: over.signal });
     // A failed preparation (a donor that went away) is tried again with the next session.
     const ready = await worker.catch((error: Error & { code?: string }) => {
       worker = null;
@@ -169,7 +185,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
       if (attempt.event === "failed" && (strangers === STRANGERS_MAX || failures === FIRST_FAILURES_MAX))
         return end.resolve({ ok: false, code: attempt.code, message: attempt.message });
       const line = attempt.event === "failed" ? attempt.message : "the connection ended";
-      if (line !== said) console.log(`${line}; trying again until it answers (Ctrl-C stops)`);
+      const patience = everConnected ? "until it answers (Ctrl-C stops)" : `(${FIRST_FAILURES_MAX} times, then this ends)`;
+      if (line !== said) console.log(`${line}; trying again ${patience}`);
       said = line;
     },
   });
@@ -183,90 +200,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   await connected;
   await ready?.stop();
   await evaluator.close();
-  console.log(
-    ended.ok ? (ended.ended === "finished" ? "the job is finished: thank you" : "stopped; the same command goes on from here") : "",
-  );
+  if (ended.ok) console.log(ended.ended === "finished" ? "the job is finished: thank you" : "stopped; the same command goes on from here");
   return ended;
-}
-
-/** Says what will be used, downloads, loads. Rejects with code "interrupted" where another try may help. */
-async function prepare(
-  node: SwarmNode,
-  { manifest, jobId }: Job,
-  coordinator: string,
-  evaluator: Evaluator,
-  dir: string,
-  { threads }: RunOptions,
-  signal: AbortSignal,
-): Promise<RunningWorker> {
-  const blobs = await openBlobFiles(join(dir, "blobs"));
-  introduce(manifest, jobId, blobs, dir, threads);
-  const path = async (what: string, { id, bytes }: { id: string; bytes: number }): Promise<string> => {
-    if (blobs.has(id) && (await blobs.verify(id))) return blobs.path(id);
-    let shown = -1;
-    const fetched = await fetchBlob(node, [coordinator], id, blobs, {
-      signal,
-      bytes,
-      onProgress(done, chunks) {
-        const quarter = Math.floor((4 * done) / chunks);
-        if (quarter > shown) console.log(`${what} ${25 * quarter} %`);
-        shown = quarter;
-      },
-    });
-    if (fetched.ok) return fetched.path;
-    const final = ["disk-full", "unwritable", "wrong-size"].includes(fetched.code);
-    throw Object.assign(new Error(`${what}: ${fetched.message}`), final ? {} : { code: "interrupted" });
-  };
-  const graph = Uint8Array.from(await readFile(await path("model", manifest.model)));
-  const initialFile = await path("weights", manifest.initial);
-  const blob = Uint8Array.from(await readFile(await path("examples", manifest.examples)));
-  const { tensors, key } = manifest;
-  const { stateHash } = await evaluator.call("load", { graph, tensors, key, initialFile });
-  if (stateHash !== manifest.stateHash)
-    throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
-  const { labels } = decodeExamples(blob);
-  await evaluator.call("setExamples", { name: "train", blob });
-  const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
-  return startWorker({
-    node,
-    manifest,
-    jobId,
-    evaluator,
-    labels: Int32Array.from(labels),
-    store,
-    log: (line) => console.log(line),
-    onStep: sayStep(manifest),
-  });
-}
-
-/** Before the first step: which job, what is downloaded, what it will use. */
-function introduce(
-  { name, tensors, model, initial, examples, job }: Manifest,
-  jobId: string,
-  blobs: BlobFiles,
-  dir: string,
-  threads: number,
-): void {
-  const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-  const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
-  const all = [model, initial, examples];
-  const missing = all.filter(({ id }) => !blobs.has(id)).reduce((sum, { bytes }) => sum + bytes, 0);
-  const total = all.reduce((sum, { bytes }) => sum + bytes, 0);
-  console.log(`job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights, ${job.steps} steps`);
-  console.log(
-    `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes)}, weights ${mb(initial.bytes)}, examples ${mb(examples.bytes)})`,
-  );
-  console.log(`disk       about ${mb(total + 4e6)} in ${dir}`);
-  console.log(`memory     about ${mb(1.6 * 4 * weights + 300e6)} of ${mb(totalmem())}`);
-  console.log(`processor  ${threads} of ${cpus().length} threads, at low priority`);
-  console.log("it sees    the coordinator sees your address, your worker's name and what machine it is; nothing else leaves it");
-}
-
-function sayStep({ job }: Manifest) {
-  return ({ replica }: RunningWorker["volunteer"]) => {
-    const loss = replica.history.losses.at(-1);
-    if (loss) console.log(`step ${loss.step + 1}/${job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}`);
-  };
 }
 
 function deviceOf(): string {

@@ -1,0 +1,116 @@
+/** What comes before a worker's first step: it says what it will use, downloads the job, checks it, and loads it. */
+import { readFile, statfs } from "node:fs/promises";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { decodeExamples } from "@zoswarm/shared/data/examples";
+import type { Evaluator } from "@zoswarm/shared/evaluate/client";
+import { fetchBlob } from "@zoswarm/shared/net/blobs";
+import type { SwarmNode } from "@zoswarm/shared/net/node";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { openBlobFiles } from "@zoswarm/shared/store/blobs";
+import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { elementsOf } from "@zoswarm/shared/zo/lattice";
+import { type RunningWorker, startWorker } from "./worker.ts";
+
+/** Kept free for the ledger: thousands of steps. */
+const LEDGER_BYTES = 4_000_000;
+
+export interface Job {
+  manifest: Manifest;
+  jobId: string;
+}
+
+export interface Preparation {
+  node: SwarmNode;
+  job: Job;
+  /** Peer id of the coordinator, which is connected. */
+  coordinator: string;
+  evaluator: Evaluator;
+  /** The data folder. */
+  dir: string;
+  threads: number;
+  signal: AbortSignal;
+}
+
+/** Says what will be used, downloads, loads. Rejects with code "interrupted" where another try may help. */
+export async function prepare(preparation: Preparation): Promise<RunningWorker> {
+  const { node, job, coordinator, evaluator, dir, signal } = preparation;
+  const { manifest, jobId } = job;
+  const blobs = await openBlobFiles(join(dir, "blobs"));
+  const missing = [manifest.model, manifest.initial, manifest.examples]
+    .filter(({ id }) => !blobs.has(id))
+    .reduce((sum, { bytes }) => sum + bytes, 0);
+  introduce(preparation, missing);
+  const path = async (what: string, { id, bytes }: { id: string; bytes: number }): Promise<string> => {
+    if (blobs.has(id) && (await blobs.verify(id))) return blobs.path(id);
+    let shown = -1;
+    const fetched = await fetchBlob(node, [coordinator], id, blobs, {
+      signal,
+      bytes,
+      onProgress(done, chunks) {
+        const quarter = Math.floor((4 * done) / chunks);
+        if (quarter > shown) console.log(`${what} ${25 * quarter} %`);
+        shown = quarter;
+      },
+    });
+    if (fetched.ok) return fetched.path;
+    const final = ["disk-full", "unwritable", "wrong-size"].includes(fetched.code);
+    throw Object.assign(new Error(`${what}: ${fetched.message}`), final ? {} : { code: "interrupted" });
+  };
+  const graph = Uint8Array.from(await readFile(await path("model", manifest.model)));
+  const initialFile = await path("weights", manifest.initial);
+  const blob = Uint8Array.from(await readFile(await path("examples", manifest.examples)));
+  const { tensors, key } = manifest;
+  const { stateHash } = await evaluator.call("load", { graph, tensors, key, initialFile });
+  if (stateHash !== manifest.stateHash)
+    throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
+  const { labels } = decodeExamples(blob);
+  await evaluator.call("setExamples", { name: "train", blob });
+  await checkRoom(dir);
+  const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
+  return startWorker({
+    node,
+    manifest,
+    jobId,
+    evaluator,
+    labels: Int32Array.from(labels),
+    store,
+    log: (line) => console.log(line),
+    onStep: sayStep(manifest),
+  });
+}
+
+/** Before the first step: which job, what is downloaded, what it will use. */
+function introduce({ job: { manifest, jobId }, dir, threads }: Preparation, missing: number): void {
+  const { name, tensors, model, initial, examples, job } = manifest;
+  const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
+  const total = model.bytes + initial.bytes + examples.bytes;
+  console.log(`job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights, ${job.steps} steps`);
+  console.log(
+    `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes)}, weights ${mb(initial.bytes)}, examples ${mb(examples.bytes)})`,
+  );
+  console.log(`disk       about ${mb(total + LEDGER_BYTES)} in ${dir}`);
+  console.log(`memory     about ${mb(1.6 * 4 * weights + 300e6)} of ${mb(totalmem())}`);
+  console.log(`processor  ${threads} of ${cpus().length} threads, at low priority`);
+  console.log("it sees    the coordinator sees your address, your worker's name and what machine it is; nothing else leaves it");
+}
+
+/** Throws where the disk has no room for the ledger: it is mapped into memory, and a full disk behind that ends the process. */
+async function checkRoom(dir: string): Promise<void> {
+  const { bavail, bsize } = await statfs(dir);
+  if (bavail * bsize < LEDGER_BYTES)
+    throw new Error(
+      `the disk that holds ${dir} has ${mb(bavail * bsize)} free and the ledger needs ${mb(LEDGER_BYTES)}: free some space, or name a folder on another disk with --data`,
+    );
+}
+
+function mb(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function sayStep({ job }: Manifest) {
+  return ({ replica }: RunningWorker["volunteer"]) => {
+    const loss = replica.history.losses.at(-1);
+    if (loss) console.log(`step ${loss.step + 1}/${job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}`);
+  };
+}
