@@ -148,11 +148,12 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     await coordinator.stop();
     return http;
   }
+  // Before anyone is told that it runs: who is told may stop it.
+  const unhandle = onStopSignal(() => void coordinator.stop());
   console.log(`job "${manifest.name}" ${jobId.slice(0, 12)} in ${dir}`);
   console.log("volunteers download the training data and can read it: launch only what they may see");
   console.log(`page      ${http.url}`);
   console.log(`join with npm run worker -- --join ${addressOf(node)}`);
-  const unhandle = onStopSignal(() => void coordinator.stop());
   try {
     const ended = await coordinator.done;
     if (ended === "finished") await untilAlone(node);

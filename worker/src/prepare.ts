@@ -12,8 +12,9 @@ import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { type RunningWorker, startWorker } from "./worker.ts";
 
-/** Kept free for the ledger: thousands of steps. */
+/** Room for the ledger at the start, thousands of steps; and at every entry, since LMDB's own failure is in words for programmers. */
 const LEDGER_BYTES = 4_000_000;
+const ENTRY_BYTES = 1_000_000;
 
 export interface Job {
   manifest: Manifest;
@@ -66,7 +67,7 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
   const { labels } = decodeExamples(blob);
   await evaluator.call("setExamples", { name: "train", blob });
-  await checkRoom(dir);
+  await checkRoom(dir, LEDGER_BYTES);
   const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
   return startWorker({
     node,
@@ -74,7 +75,13 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     jobId,
     evaluator,
     labels: Int32Array.from(labels),
-    store,
+    store: {
+      ...store,
+      async append(seq, bytes) {
+        await checkRoom(dir, ENTRY_BYTES);
+        await store.append(seq, bytes);
+      },
+    },
     log: (line) => console.log(line),
     onStep: sayStep(manifest),
   });
@@ -96,11 +103,11 @@ function introduce({ job: { manifest, jobId }, dir, threads }: Preparation, miss
 }
 
 /** Throws where the disk has no room for the ledger: it is mapped into memory, and a full disk behind that ends the process. */
-async function checkRoom(dir: string): Promise<void> {
+async function checkRoom(dir: string, bytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(dir);
-  if (bavail * bsize < LEDGER_BYTES)
+  if (bavail * bsize < bytes)
     throw new Error(
-      `the disk that holds ${dir} has ${mb(bavail * bsize)} free and the ledger needs ${mb(LEDGER_BYTES)}: free some space, or name a folder on another disk with --data`,
+      `the disk that holds ${dir} has ${mb(bavail * bsize)} free and the ledger needs ${mb(bytes)}: free some space, or name a folder on another disk with --data`,
     );
 }
 
