@@ -1,7 +1,7 @@
 import type { CoordinatorFrame } from "@zoswarm/shared/protocol/messages";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { drive } from "./driver.ts";
+import { drive } from "./driver.testing.ts";
 import type { RoundEffect } from "./state.ts";
 
 const A = "12D3KooWAAAAAAAAAAAAAAAAAAAA";
