@@ -92,28 +92,18 @@ export function readFolder(dir: string): ({ ok: true } & JobFolder) | Fault<Fold
 
 /** Null where the folder was made for this very job; else both are named, with what differs. File names and places do not matter. */
 export function refuseOther(folder: JobFolder, spec: JobSpec): Fault<"other-job"> | null {
-  const differing = describe(spec).filter(
-    ([key, value]) => JSON.stringify(value) !== JSON.stringify(Object.fromEntries(describe(folder.spec))[key]),
-  );
+  const [was, now] = [describe(folder.spec), describe(spec)];
+  const differing = [...new Set([...was.keys(), ...now.keys()])].filter((key) => was.get(key) !== now.get(key));
   if (differing.length === 0) return null;
-  const was = Object.fromEntries(describe(folder.spec));
-  const lines = differing.map(([key, value]) => `  ${key}: ${JSON.stringify(was[key])} there, ${JSON.stringify(value)} in the job file`);
+  const lines = differing.map((key) => `  ${key}: ${was.get(key) ?? "nothing"} there, ${now.get(key) ?? "nothing"} in the job file`);
   const message = `data folder ${folder.dir} belongs to job "${folder.manifest.name}" (${folder.jobId.slice(0, 12)}); the job file describes "${spec.name}", which differs:\n${lines.join("\n")}\nGo on with the first by its own job file, or name another folder with --data.`;
   return { ok: false, code: "other-job", message };
 }
 
-function describe({
-  sha256,
-  model: _model,
-  tokenizer: _tokenizer,
-  train: _train,
-  heldout: _heldout,
-  ...settings
-}: JobSpec): [string, unknown][] {
-  return [
-    ...Object.entries(settings),
-    ...Object.entries(sha256).map(([key, value]) => [`content of ${key}`, value.slice(0, 12)] as [string, string]),
-  ];
+/** What makes a job this one, as text by name: every setting, and what is in its files. */
+function describe({ sha256, model: _model, tokenizer: _tokenizer, train: _train, heldout: _heldout, ...settings }: JobSpec) {
+  const contents = Object.entries(sha256).map(([key, hash]) => [`content of ${key}`, hash.slice(0, 12)] as const);
+  return new Map([...Object.entries(settings), ...contents].map(([key, value]) => [key, JSON.stringify(value)]));
 }
 
 /** The job's commit key. Throws where the file is damaged or of another job. */

@@ -1,0 +1,116 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, describe, expect, it } from "vitest";
+import { readJobFile } from "./config.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "zoswarm-config-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const LEAST = {
+  name: "Job",
+  model: "m.onnx",
+  tokenizer: "sub/t.json",
+  train: "/data/train.jsonl",
+  heldout: "h.jsonl",
+  steps: 10,
+  rate: 1e-4,
+};
+
+async function read(content: string | Record<string, unknown>) {
+  const file = join(folder, "job.yaml");
+  writeFileSync(file, typeof content === "string" ? content : JSON.stringify(content));
+  return readJobFile(file);
+}
+
+async function faultsOf(content: Record<string, unknown>): Promise<string[]> {
+  const answer = await read(content);
+  if (answer.ok) throw new Error("it was taken");
+  expect(answer.code).toBe("job-invalid");
+  const [first, ...faults] = answer.message.split("\n");
+  expect(first).toMatch(/^job file .+job\.yaml: (a fault|\d+ faults)$/);
+  return faults;
+}
+
+describe("readJobFile", () => {
+  it("fills in what is not said, and resolves paths against the file", async () => {
+    const answer = await read(
+      "name: Job\nmodel: m.onnx\ntokenizer: sub/t.json\ntrain: /data/train.jsonl\nheldout: h.jsonl\nsteps: 10\nrate: 1e-4\n",
+    );
+    expect(answer).toEqual({
+      ok: true,
+      job: {
+        ...LEAST,
+        model: join(folder, "m.onnx"),
+        tokenizer: join(folder, "sub", "t.json"),
+        heldout: join(folder, "h.jsonl"),
+        ...{ maxTokens: 128, groups: 1, directionsLog2: 4, batch: 16, epsilonLog2: -10, estimator: "one-sided", rule: "normalised" },
+        ...{ gains: [], evaluateEvery: 10, deadlineSeconds: 30, quorum: 0.5 },
+      },
+    });
+    expect(await read(LEAST)).toEqual(answer);
+  });
+
+  it("names every key that is wrong, and no other", async () => {
+    const wrong = {
+      name: "",
+      model: 7,
+      labels: ["one"],
+      maxTokens: 0,
+      steps: 1.5,
+      groups: 65,
+      batch: 4097,
+      epsilonLog2: 1,
+      estimator: "three-sided",
+      rule: "other",
+      rate: 0,
+      evaluateEvery: 0,
+      deadlineSeconds: 0.01,
+      quorum: 1.1,
+      unknown: true,
+    };
+    const keys = fc.subarray(Object.keys(wrong) as (keyof typeof wrong)[], { minLength: 1 });
+    await fc.assert(
+      fc.asyncProperty(keys, async (chosen) => {
+        const faults = await faultsOf({ ...LEAST, ...Object.fromEntries(chosen.map((key) => [key, wrong[key]])) });
+        expect(faults.map((fault) => /^ {2}(\w+): /.exec(fault)?.[1]).sort()).toEqual([...chosen].sort());
+      }),
+    );
+  });
+
+  it("names the place inside a list, and what stands there", async () => {
+    const gains = [
+      { pattern: "a", gain: 1 },
+      { pattern: "", gain: 9, gian: 1 },
+    ];
+    const faults = await faultsOf({ ...LEAST, gains });
+    expect(faults).toHaveLength(3);
+    expect(faults.join("\n")).toMatch(/ {2}gains\.1\.pattern: .+\(it is ""\)/);
+    expect(faults.join("\n")).toMatch(/ {2}gains\.1\.gain: .+<=8 \(it is 9\)/);
+    expect(faults.join("\n")).toContain("  gains.1.gian: unknown key");
+  });
+
+  it("says which keys are missing", async () => {
+    expect((await faultsOf({})).map((fault) => fault.replace(/ \(.*/, ""))).toEqual(
+      Object.keys(LEAST).map((key) => `  ${key}: is missing`),
+    );
+  });
+
+  it("refuses keys that do not fit together, also beside other faults, but not where one of them is wrong by itself", async () => {
+    const many = { groups: 2, directionsLog2: 16 };
+    expect(await faultsOf({ ...LEAST, ...many })).toEqual([expect.stringMatching(/131072 directions a step; at most 65536 fit/)]);
+    expect(await faultsOf({ ...LEAST, ...many, rate: -1 })).toHaveLength(2);
+    expect(await faultsOf({ ...LEAST, ...many, groups: 65 })).toEqual([expect.stringContaining("  groups: ")]);
+    expect(await faultsOf({ ...LEAST, directionsLog2: 1 })).toEqual([expect.stringContaining("at least 2 (it is 1)")]);
+    expect(await read({ ...LEAST, directionsLog2: 1, estimator: "two-sided" })).toMatchObject({ ok: true });
+  });
+
+  it("refuses what is no list of keys, no YAML, or not there", async () => {
+    for (const content of ["", "7", "[1]", "text"])
+      expect(await read(content)).toMatchObject({ code: "job-invalid", message: expect.stringContaining("a list of keys and values") });
+    expect(await read("steps: [")).toMatchObject({ ok: false, code: "job-malformed" });
+    expect(await read("steps: 1\nsteps: 2\n")).toMatchObject({ code: "job-malformed", message: expect.stringContaining("must be unique") });
+    expect(await readJobFile(join(folder, "none.yaml"))).toMatchObject({ ok: false, code: "job-unreadable" });
+  });
+});
