@@ -62,10 +62,14 @@ export async function exportOnnx(
   const commits = await commitsOf(folder);
   parameters.replay(commits);
   const x = manifest.tensors.map((_, t) => parameters.read(t));
+  const model = exportModel(Uint8Array.from(readFileSync(filesOf(dataDir).model)), manifest.tensors, x);
   const partial = `${outFile}.${process.pid}.new`;
   try {
-    writeFileSync(partial, exportModel(Uint8Array.from(readFileSync(filesOf(dataDir).model)), manifest.tensors, x));
+    writeFileSync(partial, model);
     renameSync(partial, outFile);
+  } catch (error) {
+    const why = (error as Error).message.replaceAll(partial, outFile);
+    return { ok: false, code: "model-unwritable", message: `--model ${outFile}: cannot be written (${why}); name another file` };
   } finally {
     rmSync(partial, { force: true });
   }

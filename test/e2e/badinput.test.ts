@@ -179,6 +179,24 @@ describe("a data folder", () => {
     expect(treeOf(dir)).toEqual(before);
   });
 
+  it("without a job is not exported, nor over something else", async () => {
+    const job = await writeTinyJob(join(dir, "job"));
+    const data = join(dir, "data");
+    const made = launch(job.job, data);
+    await joinAddress(made);
+    made.kill("SIGTERM");
+    await made.ended;
+    const refused = (...args: string[]) => refusalOf(processes.start("coordinator", ["export", ...args]));
+    const { "data/ledger/lock.mdb": _lock, ...before } = treeOf(dir) ?? {};
+    expect(await refused(job.dir, join(dir, "bundle"))).toBe(
+      `data folder ${job.dir}: holds no job; name the folder that a coordinator made, or a new one`,
+    );
+    expect(await refused(data, job.dir)).toBe(`${job.dir} holds files already: name a new folder for the bundle`);
+    expect(await refused(data, "--model", job.dir)).toMatch(/^--model \S+\/job: cannot be written \(EISDIR.+name another file$/);
+    const { "data/ledger/lock.mdb": _newLock, ...after } = treeOf(dir) ?? {};
+    expect(after).toEqual(before);
+  });
+
   it("that another process holds is refused, and that process is named", async () => {
     const job = await writeTinyJob(join(dir, "job"));
     const data = join(dir, "data");
