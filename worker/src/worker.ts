@@ -3,7 +3,6 @@
  * ledger on disk; whatever breaks, the worker dials again and fetches what it missed.
  */
 import { setTimeout } from "node:timers/promises";
-import { batchOf } from "@zoswarm/shared/data/batches";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
 import { startLoop } from "@zoswarm/shared/loop";
@@ -21,8 +20,8 @@ import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { createReplica, headOf, receive } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
-import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
-import { createVolunteer, type Loss, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
+import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
+import { measureSlots } from "./measure.ts";
 
 const INBOX_MAX = 20_000;
 
@@ -93,38 +92,6 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
     (bytes) => loop.enqueue({ kind: "announcement", bytes, source: "gossip" }),
   );
 
-  async function measure({ task, head, slots }: Extract<VolunteerEffect, { kind: "measure" }>, signal: AbortSignal): Promise<void> {
-    const losses: Loss[] = [];
-    const startMs = performance.now();
-    let first = 0;
-    for (const { g, m, batch } of task.groups) {
-      const end = first + 2 ** m;
-      const here = slots.filter((slot) => slot >= first && slot < end);
-      // Below the least that can be centred, both sides of each direction are measured.
-      const own = new Set([...here, ...[...(volunteer.open?.losses.keys() ?? [])].filter((slot) => slot >= first && slot < end)]);
-      const estimator = task.estimator === "one-sided" && own.size < CENTRE_MIN ? "two-sided" : task.estimator;
-      if (here.length > 0) {
-        const measured = await evaluator.call(
-          "measure",
-          {
-            step: task.step,
-            group: g,
-            m,
-            epsilonLog2: task.epsilonLog2,
-            estimator,
-            directions: here.map((slot) => slot - first),
-            batch: batchOf({ jobId, step: task.step, group: batch, size: manifest.job.batch, labels, classes: manifest.classes }),
-          },
-          signal,
-        );
-        for (const { k, plus, minus } of measured.losses) losses.push({ slot: first + k, plus, minus });
-        if (measured.aborted) break;
-      }
-      first = end;
-    }
-    loop.enqueue({ kind: "measured", head, losses, elapsedMs: Math.min(3_600_000, Math.round(performance.now() - startMs)) });
-  }
-
   async function compare({ step, stateHash }: Extract<VolunteerEffect, { kind: "compare" }>): Promise<void> {
     const mine = volunteer.checkpoint;
     if (mine?.step !== step || mine.stateHash === stateHash) return;
@@ -179,7 +146,9 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
         return;
       case "measure":
         measuring = new AbortController();
-        measure(effect, measuring.signal).catch(failed.reject);
+        measureSlots(effect, { manifest, jobId, evaluator, labels, own: () => volunteer.open?.losses.keys() ?? [] }, measuring.signal)
+          .then((measured) => loop.enqueue({ kind: "measured", head: effect.head, ...measured }))
+          .catch(failed.reject);
         return;
       case "abort":
         return measuring?.abort();
