@@ -127,6 +127,12 @@ function listenFailure(listen: readonly string[], detail: string): CreatedNode {
     ok: false,
     code: "address-unusable",
     port: firstPort === undefined ? null : Number(firstPort),
-    message: `listen: cannot listen on ${listen.join(", ")} (${detail.trim().split("\n").at(-1)?.trim()}); use an address of this machine and a port from 1024 up`,
+    message: `listen: cannot listen on ${listen.join(", ")} (${reasonOf(detail)}); use an address of this machine and a port from 1024 up`,
   };
+}
+
+/** The line of libp2p's account that says why: neither its headings nor stack frames. */
+function reasonOf(detail: string): string {
+  const lines = detail.split("\n").map((line) => line.trim());
+  return lines.filter((line) => line !== "" && !line.startsWith("at ")).at(-1) ?? "no reason given";
 }

@@ -3,6 +3,7 @@
  * flush (`overlappingSync: false`), because what is durable is committed and nothing else is.
  */
 import { mkdirSync } from "node:fs";
+import { constants } from "node:os";
 import { open } from "lmdb";
 import { LIMITS } from "../protocol/limits.ts";
 
@@ -19,7 +20,7 @@ export interface LedgerStore {
 /** Opens or creates the ledger in `folder`. Throws an error that names the folder when it cannot be read or written. */
 export function openLedgerStore(folder: string): LedgerStore {
   const db = openDatabase(folder);
-  let next = countOf(db);
+  let next = db.getCount();
   return {
     length: () => next,
     async append(seq, bytes) {
@@ -27,7 +28,10 @@ export function openLedgerStore(folder: string): LedgerStore {
       try {
         await db.put(seq, Buffer.from(bytes));
       } catch (error) {
-        throw writeError(folder, error);
+        // lmdb says only "Commit failed" here; the reason is a promise of its own, and a crash if nobody takes it.
+        const { commitError } = error as { commitError?: Promise<unknown> };
+        const reason = await Promise.resolve(commitError).catch((why: unknown) => why);
+        throw writeError(folder, reason ?? error);
       }
       next = seq + 1;
     },
@@ -54,14 +58,9 @@ function openDatabase(folder: string) {
   }
 }
 
-function countOf(db: ReturnType<typeof openDatabase>): number {
-  for (const key of db.getKeys({ reverse: true, limit: 1 })) return key + 1;
-  return 0;
-}
-
 function writeError(folder: string, error: unknown): Error {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const full = code === "ENOSPC" || /ENOSPC|no space|MDB_MAP_FULL/i.test(message);
+  const { code, message } = error as { code?: string | number; message: string };
+  const full = code === "ENOSPC" || code === constants.errno.ENOSPC || /ENOSPC|no space|MDB_MAP_FULL/i.test(message);
   return new Error(
     full
       ? `the disk that holds ${folder} is full: free some space and start again; nothing that was committed is lost`

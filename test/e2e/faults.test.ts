@@ -1,0 +1,118 @@
+/** Faults as they happen at home: killed, frozen and restarted processes. Whatever happens, all replicas end with the same bits. */
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { commitPlain, splitTensors } from "@zoswarm/shared/zo/apply";
+import type { Commit } from "@zoswarm/shared/zo/commit";
+import { stateHash } from "@zoswarm/shared/zo/statehash";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { coordinatorArgs, createProcesses, joinAddress, type Running, workerArgs } from "./processes.ts";
+import { type TinyJob, writeTinyJob } from "./tinyjob.ts";
+
+const processes = createProcesses();
+let dir = "";
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "zoswarm-faults-"));
+});
+afterEach(async () => {
+  await processes.killAll();
+  await rm(dir, { recursive: true, force: true });
+});
+
+const startCoordinator = (job: TinyJob, more: readonly string[] = []) =>
+  processes.start("coordinator", coordinatorArgs(job.job, join(dir, "data"), more));
+
+const startWorker = (address: string, name: string) =>
+  processes.start("worker", workerArgs(address, join(dir, name), ["--name", name, "--report", join(dir, `${name}.json`)]));
+
+/** Resolves once the job is over everywhere, to the state hash that the coordinator and every worker report. */
+async function agreedHash(coordinator: Running, workers: Record<string, Running>): Promise<string> {
+  const [, hash] = await coordinator.line(/^finished: state hash ([0-9a-f]{64})$/);
+  for (const [name, worker] of Object.entries(workers)) {
+    expect(await worker.ended).toEqual({ code: 0, signal: null });
+    expect(JSON.parse(await readFile(join(dir, `${name}.json`), "utf8"))).toMatchObject({ stateHash: hash });
+  }
+  expect(await coordinator.ended).toEqual({ code: 0, signal: null });
+  return hash as string;
+}
+
+/** The state that the exported history leads to, by the plain implementation. */
+async function replayedHash(): Promise<{ hash: string; steps: number[] }> {
+  const bundle = join(dir, "bundle");
+  const exporting = processes.start("coordinator", ["export", join(dir, "data"), bundle]);
+  expect(await exporting.ended).toEqual({ code: 0, signal: null });
+  const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8"));
+  const x = splitTensors(Uint8Array.from(await readFile(join(bundle, "initial.bin"))), manifest.tensors).map((part) => part.slice());
+  const lines = (await readFile(join(bundle, "ledger.jsonl"), "utf8")).trim().split("\n");
+  const commits = lines.map((line) => JSON.parse(line)).filter((line) => line.groups !== undefined) as Commit[];
+  for (const commit of commits) commitPlain(x, manifest.tensors, manifest.key, commit);
+  return { hash: stateHash(x), steps: commits.map(({ step }) => step) };
+}
+
+test("a worker that is killed costs no step; restarted, it fetches what it missed", async () => {
+  const steps = 200;
+  const coordinator = startCoordinator(await writeTinyJob(dir, { job: { steps } }), ["--wait-for-workers", "2"]);
+  const address = await joinAddress(coordinator);
+  const [ada, first] = [startWorker(address, "ada"), startWorker(address, "alan")];
+  await coordinator.line(/^step 5\//);
+  first.kill("SIGKILL");
+  expect(await first.ended).toEqual({ code: null, signal: "SIGKILL" });
+  await coordinator.line(/^step \d+\/.* 8\/8 directions/, coordinator.lines.length);
+  // While ada is frozen no step can be taken, so alan is back before the job is over, however fast steps are.
+  ada.kill("SIGSTOP");
+  const alan = startWorker(address, "alan");
+  await alan.line(/^step 6\//);
+  ada.kill("SIGCONT");
+  const hash = await agreedHash(coordinator, { ada, alan });
+  expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
+});
+
+test("a coordinator that is killed goes on from what is durable, with the workers that it had", async () => {
+  const steps = 400;
+  const job = await writeTinyJob(dir, { job: { steps } });
+  const first = startCoordinator(job);
+  const address = await joinAddress(first);
+  const ada = startWorker(address, "ada");
+  const [, at] = await first.line(/^step (\d+)\//);
+  first.kill("SIGKILL");
+  await first.ended;
+  const port = /\/tcp\/(\d+)/.exec(address)?.[1];
+  const second = processes.start("coordinator", [
+    ...["run", job.job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
+    ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
+  ]);
+  const hash = await agreedHash(second, { ada });
+  expect(Number(at)).toBeLessThan(steps);
+  expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
+});
+
+test("a frozen worker costs the deadline, its directions count for nothing, and it catches up when it wakes", async () => {
+  const job = await writeTinyJob(dir, { job: { steps: 60, deadlineSeconds: 0.5, quorum: 0.25, directionsLog2: 3 } });
+  const coordinator = startCoordinator(job, ["--wait-for-workers", "2"]);
+  const address = await joinAddress(coordinator);
+  const [ada, alan] = [startWorker(address, "ada"), startWorker(address, "alan")];
+  await coordinator.line(/^step 3\//);
+  alan.kill("SIGSTOP");
+  const [, committed] = await coordinator.line(/^step \d+\/.* ([1-7])\/8 directions/);
+  alan.kill("SIGCONT");
+  const hash = await agreedHash(coordinator, { ada, alan });
+  expect(Number(committed)).toBeGreaterThanOrEqual(2);
+  expect((await replayedHash()).hash).toBe(hash);
+});
+
+test("Ctrl-C stops both programs cleanly, and the same commands go on from there", async () => {
+  const job = await writeTinyJob(dir, { job: { steps: 400 } });
+  const first = startCoordinator(job);
+  const early = startWorker(await joinAddress(first), "ada");
+  await first.line(/^step 3\//);
+  early.kill("SIGINT");
+  expect(await early.ended).toEqual({ code: 0, signal: null });
+  first.kill("SIGINT");
+  expect(await first.ended).toEqual({ code: 0, signal: null });
+  expect(first.lines.at(-1)).toMatch(/^stopped/);
+  expect(early.errors).toEqual([]);
+  const second = startCoordinator(job);
+  const hash = await agreedHash(second, { ada: startWorker(await joinAddress(second), "ada") });
+  expect((await replayedHash()).hash).toBe(hash);
+});
