@@ -63,7 +63,7 @@ describe.skipIf(executablePath === undefined)("the page", () => {
     await morePointsThan(page, before + 2);
 
     const row = page.locator("tr[data-peer]");
-    await row.getByText("agree", { exact: true }).waitFor();
+    await row.locator(".agreement.agrees").waitFor();
     expect(await row.count()).toBe(1);
     expect(await row.textContent()).toContain("ada");
 
