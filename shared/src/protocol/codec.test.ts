@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { parseAnnouncement } from "./announcement.ts";
 import { decode, encode } from "./codec.ts";
 import { LIMITS } from "./limits.ts";
-import { parseCoordinatorFrame, parseWorkerFrame } from "./messages.ts";
+import { encodeWorkerFrame, parseCoordinatorFrame, parseWorkerFrame } from "./messages.ts";
 
 describe("decode", () => {
   it("gives back tuples of what messages are made of", () => {
@@ -78,6 +78,22 @@ describe("parsers", () => {
       }),
       { seed: 20_240_601, numRuns: 2000 },
     );
+  });
+
+  it("take the largest result that a step allows, which a session can send at once", () => {
+    const losses = Array.from({ length: LIMITS.directionsPerStepMax }, (_, slot) => ({ slot, plus: Math.LN2, minus: Math.E }));
+    const hash = "f".repeat(64);
+    const bytes = encodeWorkerFrame({
+      kind: "result",
+      step: 0xfffffffe,
+      assignment: 0xffffffff,
+      head: hash,
+      checkpoint: { step: 0xfffffffe, stateHash: hash },
+      losses,
+      elapsedMs: 3_600_000,
+    });
+    expect(bytes.byteLength).toBeLessThanOrEqual(Math.min(LIMITS.sessionFrameFromWorkerBytesMax, LIMITS.sendQueueBytesMax));
+    expect(parseWorkerFrame(bytes)).toMatchObject({ ok: true, frame: { step: 0xfffffffe, losses: { length: losses.length } } });
   });
 
   it("refuse frames above their limits unread", () => {

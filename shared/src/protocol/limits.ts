@@ -8,9 +8,9 @@ export const LIMITS = {
   /** One frame on a session stream, coordinator to worker: the largest is a repaired announcement. */
   sessionFrameFromCoordinatorBytesMax: 576 * 1024,
   /** One frame on a session stream, worker to coordinator: the largest is a result of 2^16 directions' losses. */
-  sessionFrameFromWorkerBytesMax: 64 * 1024,
+  sessionFrameFromWorkerBytesMax: 1536 * 1024,
   /** Frames waiting to be written to one peer; beyond it the peer is closed and resyncs. */
-  sendQueueBytesMax: 1024 * 1024,
+  sendQueueBytesMax: 2 * 1024 * 1024,
   /** What one session may bring in per second, and twice that in a burst: a peer beyond it is closed. */
   sessionFramesPerSecondMax: 500,
   sessionBytesPerSecondMax: 4 * 1024 * 1024,
