@@ -99,7 +99,8 @@ describe.skipIf(!SMALL_DISKS)("a full disk", () => {
     const again = processes.start("coordinator", coordinatorArgs(job, data));
     processes.start("worker", workerArgs(await joinAddress(again), join(dir, "third")));
     const [, step] = await again.line(/^step (\d+)\//);
-    expect(Number(step)).toBe(last + 1);
+    // A step may be durable whose line the full disk came before.
+    expect([last + 1, last + 2]).toContain(Number(step));
   });
 
   it("at a worker is told with what it needs, and no half download is left", async () => {

@@ -15,7 +15,8 @@ let dir = "";
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "zoswarm-faults-"));
 });
-afterEach(async () => {
+afterEach(async ({ task }) => {
+  if (task.result?.state === "fail") console.log(processes.tails());
   await processes.killAll();
   await rm(dir, { recursive: true, force: true });
 });

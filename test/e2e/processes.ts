@@ -37,6 +37,8 @@ export interface StartOptions {
 export interface Processes {
   /** Runs `node coordinator/src/main.ts ARGS` or `node worker/src/main.ts ARGS`. */
   start(program: "coordinator" | "worker", args: readonly string[], options?: StartOptions): Running;
+  /** The last lines of each, for when a test fails. */
+  tails(): string;
   /** Ends all that still run, at once, and waits until they are gone: for `afterEach`. */
   killAll(): Promise<void>;
 }
@@ -49,6 +51,7 @@ export function createProcesses(): Processes {
       all.push(one);
       return one;
     },
+    tails: () => all.map(({ name, lines }) => `-- ${name}\n${lines.slice(-8).join("\n")}`).join("\n"),
     async killAll() {
       for (const one of all) one.kill("SIGKILL");
       await Promise.all(all.splice(0).map(({ ended }) => ended));

@@ -42,8 +42,18 @@ export type VolunteerEffect =
   | { kind: "abort" }
   | { kind: "outcome"; code: AnnouncementCode };
 
+/** A volunteer over a replica that has taken in the ledger on disk. A step that is open there is open still: nobody announces it again. */
 export function createVolunteer(replica: Replica): Volunteer {
-  return { replica, state: "joining", online: false, slots: null, open: null, measuring: null, checkpoint: null };
+  const { open } = replica.history;
+  return {
+    replica,
+    state: "joining",
+    online: false,
+    slots: null,
+    open: open && { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 },
+    measuring: null,
+    checkpoint: null,
+  };
 }
 
 /** Changes `me` in place and returns the effects, to be performed in order. */
