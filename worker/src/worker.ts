@@ -59,8 +59,7 @@ export interface RunningWorker {
 /** Starts from what is on disk. Throws where the ledger on disk does not hold. */
 export async function startWorker({ node, manifest, jobId, evaluator, labels, store, onStep, log }: WorkerOptions): Promise<RunningWorker> {
   const commitKey = commitVerifier(manifest.commitKey);
-  const volunteer = createVolunteer(createReplica(jobId, manifest.job));
-  const { replica } = volunteer;
+  const replica = createReplica(jobId, manifest.job);
   for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
     for (const bytes of page) {
       const { code } = receive(replica, bytes, commitKey, true);
@@ -68,6 +67,7 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
         throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
     }
   await evaluator.call("replay", { commits: branchTo(replica.history.branch) });
+  const volunteer = createVolunteer(replica);
 
   const outcomes: RunningWorker["outcomes"] = {};
   const failed = Promise.withResolvers<never>();
