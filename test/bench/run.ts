@@ -57,6 +57,7 @@ function gaussian(): void {
   }
 }
 
+const [manyDirections, oneDirection] = [commit(7, 12), commit(7, 0)];
 const hundred = Array.from({ length: STEPS }, (_, step) => commit(step, 8));
 const BENCHES: Bench[] = [
   {
@@ -67,8 +68,8 @@ const BENCHES: Bench[] = [
   },
   {
     name: "replayDirections",
-    over: { name: "replay a step of 4096 directions", run: () => parameters.commit(commit(7, 12)) },
-    under: { name: "replay a step of 1 direction", run: () => parameters.commit(commit(7, 0)) },
+    over: { name: "replay a step of 4096 directions", run: () => parameters.commit(manyDirections) },
+    under: { name: "replay a step of 1 direction", run: () => parameters.commit(oneDirection) },
     bound: { most: 1.15 },
   },
   {

@@ -110,7 +110,7 @@ const SNIPPETS: Snippet[] = [
 
 /** The exceptions: one file each, by its own name. */
 const FILES: Record<string, { code: string; breaks: string | null }> = {
-  "shared/src/zo/kernel.ts": { code: 'import { readFileSync } from "node:fs";\nexport const read = readFileSync;\n', breaks: null },
+  "shared/src/zo/instance.ts": { code: 'import { readFileSync } from "node:fs";\nexport const read = readFileSync;\n', breaks: null },
   "coordinator/src/round/round.test.ts": { code: 'import "vitest";\nimport "node:fs";\nexport const now = Date.now();\n', breaks: null },
   "coordinator/src/round/accept.test.ts": { code: 'import "@zoswarm/worker/x";\n', breaks: IMPORTS },
   "worker/src/lifecycle/lifecycle.test.ts": { code: 'import "lmdb";\n', breaks: IMPORTS },

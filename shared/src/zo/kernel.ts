@@ -2,54 +2,20 @@
  * Parameters as fp32 in one non-shared WebAssembly.Memory, moved in place by the v128 kernel: the very buffer the runtime reads.
  * Never holds a second copy; every sum is exact, so undoing a perturbation restores every bit (shared/spec/arithmetic.md 4, 5).
  */
-import { readFileSync } from "node:fs";
 import { type Commit, type GroupCommit, requireMeaning } from "./commit.ts";
 import { BLOCK, placement, walshSign } from "./directions.ts";
+import { FUSED, instantiate, type KernelExports, MOVE_BYTES, WORK_BYTES } from "./instance.ts";
 import { elementsOf, LIM, type TensorSpec } from "./lattice.ts";
 import { LEAF, leafHash, rootHash } from "./statehash.ts";
-import { commitTable, ditherWords, walsh } from "./table.ts";
+import { commitTable, walsh } from "./table.ts";
 import type { Key } from "./threefry.ts";
-
-interface KernelExports {
-  perturb(
-    theta: number,
-    blocks: number,
-    first: number,
-    key: number,
-    t: number,
-    step: number,
-    group: number,
-    table: number,
-    m: number,
-    a: number,
-    b: number,
-    scratch: number,
-  ): void;
-  update(
-    theta: number,
-    blocks: number,
-    first: number,
-    key: number,
-    t: number,
-    step: number,
-    group: number,
-    table: number,
-    m: number,
-    a: number,
-    b: number,
-    scratch: number,
-    limit: number,
-  ): void;
-  toIntegers(theta: number, x: number, count: number, scale: number): void;
-  addConstant(f: number, count: number, c: number): void;
-}
 
 /** The kernel's step: four blocks. Every tensor is padded to whole spans, so that no tail code exists. */
 const SPAN = 4 * BLOCK;
 /** Blocks taken through all steps before the next ones when replaying: 4 Ki elements stay in the cache. */
 const REPLAY_BLOCKS = 32;
-const KEY_BYTES = 16;
-const SCRATCH_BYTES = 64;
+/** Moves of a replay that are taken through a block before the next block. */
+const MOVES = 1024;
 /** Tables of as many steps as fit are held at once while replaying. */
 const TABLES_BYTES = 16 * 2 ** 20;
 
@@ -81,22 +47,22 @@ export interface Parameters {
   clampedShare(): number;
 }
 
-/** A group of a commit, what all its tables are made from, and where one of them lies in memory. */
+/** A group of a commit, what all its tables are made from, where one of them lies in memory, and the most that it moves theta. */
 interface Batched {
   step: number;
   group: GroupCommit;
   s: Float64Array;
   words: Uint32Array;
   table: number;
+  reach: number;
 }
-
-const module = new WebAssembly.Module(readFileSync(new URL("kernel.wasm", import.meta.url)));
 
 /** Lays the tensors out in a new memory. `firstTensor` is the index of the first one, for vectors that take one out of many. */
 export function createParameters(tensors: readonly TensorSpec[], key: Key, firstTensor = 0): Parameters {
   const sizes = tensors.map(({ shape }) => elementsOf(shape));
-  const scratch = KEY_BYTES;
-  const integers = scratch + SCRATCH_BYTES + 48;
+  const work = 16;
+  const movesAt = work + WORK_BYTES;
+  const integers = movesAt + MOVES * MOVE_BYTES;
   const tablesAt = integers + LEAF * 4;
   let end = tablesAt + TABLES_BYTES;
   const offsets = sizes.map((n) => {
@@ -106,8 +72,7 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
   });
   const pages = Math.ceil(end / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  new Uint32Array(memory.buffer, 0, 4).set(key);
-  const kernel = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as KernelExports;
+  const kernel = instantiate(memory, work, key);
   const kinds = [...new Set(tensors.map(kindOf))].map((kind) => {
     const [q, gain] = kind.split("+").map(Number) as [number, number];
     return { kind, q, gain };
@@ -119,37 +84,63 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
   const bytesOfTable = (m: number) => (2 ** m + BLOCK) * 4;
 
   /** Writes a table as fp32 values of theta, wrapped so that a block may read 128 entries from any base. */
-  function place(at: number, table: ArrayLike<number>, unit: number): void {
+  function placeTable(at: number, table: ArrayLike<number>, unit: number): void {
     const floats = new Float32Array(memory.buffer, at, table.length + BLOCK);
-    for (let j = 0; j < floats.length; j++) floats[j] = (table[j % table.length] as number) * unit;
+    for (let j = 0; j < table.length; j++) floats[j] = (table[j] as number) * unit;
+    for (let j = table.length; j < floats.length; j++) floats[j] = floats[j - table.length] as number;
   }
 
-  function perturbWith(t: number, at: { step: number; group: number; m: number }): void {
-    const { a, b } = placement(key, firstTensor + t, at.step, at.group);
-    kernel.perturb(offsetOf(t), blocksOf(t), 0, 0, firstTensor + t, at.step, at.group, tablesAt, at.m, a, b, scratch);
+  /** Writes what one group of one step adds to tensor t; returns its address. */
+  function writeMove(i: number, t: number, step: number, group: number, m: number, table: number): number {
+    const { a, b } = placement(key, firstTensor + t, step, group);
+    const address = movesAt + i * MOVE_BYTES;
+    new Uint32Array(memory.buffer, address, MOVE_BYTES / 4).set([step, group, table, m, a, b]);
+    return address;
   }
 
-  /** Takes every block range of one tensor through all groups of the batch before the next range. */
-  function updateTensor(t: number, q: number, batch: readonly Batched[], blocksAtOnce: number): void {
-    const places = batch.map(({ step, group }) => placement(key, firstTensor + t, step, group.g));
+  /** `ditherWords` of table.ts by the kernel. */
+  function ditherOf(step: number, group: number, m: number): Uint32Array {
+    const move = writeMove(0, 0, step, ((2 << 24) | group) >>> 0, m, 0);
+    kernel.generate(0, Math.ceil(2 ** m / 32) * 8, move, work, integers);
+    return new Uint32Array(memory.buffer, integers, 2 ** m).slice();
+  }
+
+  function perturbWith(t: number, { step, group, m }: { step: number; group: number; m: number }): void {
+    kernel.perturb(offsetOf(t), blocksOf(t), 0, firstTensor + t, writeMove(0, t, step, group, m, tablesAt), work);
+  }
+
+  /**
+   * Takes every block range of one tensor through all groups of the batch before the next range; four at a time and without the
+   * clamps where all of them together cannot take any element of the range to the limit (spec 5).
+   */
+  function updateTensor(t: number, q: number, batch: readonly Batched[]): void {
+    batch.forEach(({ step, group, table }, i) => {
+      writeMove(i, t, step, group.g, group.m, table);
+    });
+    const reach = batch.reduce((sum, each) => sum + each.reach, 0);
     const limit = LIM * 2 ** -q;
     const blocks = blocksOf(t);
-    for (let first = 0; first < blocks; first += blocksAtOnce) {
-      const count = Math.min(blocksAtOnce, blocks - first);
+    const atOnce = batch.length > 1 ? REPLAY_BLOCKS : blocks;
+    for (let first = 0; first < blocks; first += atOnce) {
+      const count = Math.min(atOnce, blocks - first);
       const theta = offsetOf(t) + first * BLOCK * 4;
-      batch.forEach(({ step, group, table }, i) => {
-        const { a, b } = places[i] as { a: number; b: number };
-        kernel.update(theta, count, first, 0, firstTensor + t, step, group.g, table, group.m, a, b, scratch, limit);
-      });
+      const free = batch.length >= FUSED && kernel.largest(theta, count) + reach <= limit;
+      const fused = free ? batch.length - (batch.length % FUSED) : 0;
+      for (let i = 0; i < fused; i += FUSED) kernel.fuse(theta, count, first, firstTensor + t, movesAt + i * MOVE_BYTES, work);
+      for (let i = fused; i < batch.length; i++) kernel.update(theta, count, first, firstTensor + t, movesAt + i * MOVE_BYTES, work, limit);
     }
   }
 
   /** Tensors of one kind share a group's table: one kind after the other, so that only one table a group is in memory. */
   function updateAll(batch: readonly Batched[]): void {
     for (const { kind, q, gain } of kinds) {
-      for (const { group, s, words, table } of batch) place(table, commitTable(s, words, group.p, q + gain), 2 ** -q);
+      for (const each of batch) {
+        const table = commitTable(each.s, each.words, each.group.p, q + gain);
+        placeTable(each.table, table, 2 ** -q);
+        each.reach = furthest(table) * 2 ** -q;
+      }
       tensors.forEach((spec, t) => {
-        if (kindOf(spec) === kind) updateTensor(t, q, batch, batch.length > 1 ? REPLAY_BLOCKS : 2 ** 30);
+        if (kindOf(spec) === kind) updateTensor(t, q, batch);
       });
     }
   }
@@ -160,12 +151,13 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
     let used = 0;
     for (const { step, groups } of commits) {
       for (const group of [...groups].sort((one, other) => one.g - other.g)) {
-        if (used + bytesOfTable(group.m) > TABLES_BYTES) {
+        if (batch.length === MOVES || used + bytesOfTable(group.m) > TABLES_BYTES) {
           updateAll(batch);
           batch = [];
           used = 0;
         }
-        batch.push({ step, group, s: walsh(group.a), words: ditherWords(key, step, group.g, group.m), table: tablesAt + used });
+        const words = ditherOf(step, group.g, group.m);
+        batch.push({ step, group, s: walsh(group.a), words, table: tablesAt + used, reach: 0 });
         used += bytesOfTable(group.m);
       }
     }
@@ -204,7 +196,7 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
       for (const gain of new Set(tensors.map((spec) => spec.gain))) {
         tensors.forEach((spec, t) => {
           if (spec.gain !== gain) return;
-          if (placedGain !== gain) place(tablesAt, table, 2 ** (epsilonLog2 + gain));
+          if (placedGain !== gain) placeTable(tablesAt, table, 2 ** (epsilonLog2 + gain));
           placedGain = gain;
           perturbWith(t, { step, group, m });
         });
@@ -212,7 +204,7 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
     },
     perturbTensor(t, at, k, amount) {
       const table = Float64Array.from({ length: 2 ** at.m }, (_, j) => amount * walshSign(k, j));
-      place(tablesAt, table, 2 ** -(tensors[t] as TensorSpec).q);
+      placeTable(tablesAt, table, 2 ** -(tensors[t] as TensorSpec).q);
       perturbWith(t, at);
     },
     commit: (commit) => replay([commit]),
@@ -239,6 +231,12 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
       return clamped / all;
     },
   };
+}
+
+function furthest(table: Float64Array): number {
+  let most = 0;
+  for (const v of table) most = Math.max(most, Math.abs(v));
+  return most;
 }
 
 function kindOf({ q, gain }: TensorSpec): string {
