@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { readDataset } from "@zoswarm/shared/data/dataset";
 import { decodeExamples, encodeExamples } from "@zoswarm/shared/data/examples";
 import { loadTokenizer, tokenizeRows } from "@zoswarm/shared/data/tokenizer";
-import { startEvaluator } from "@zoswarm/shared/evaluate/client";
+import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
 import { importModel } from "@zoswarm/shared/model/importer";
 import { type Manifest, manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey } from "@zoswarm/shared/protocol/signing";
@@ -40,14 +40,23 @@ export async function createJob(spec: JobSpec, dir: string): Promise<({ ok: true
     rmSync(partial, { recursive: true, force: true });
     if (above !== undefined && !isMade) removeEmpty(dirname(dir), above);
   };
+  let trial: Evaluator | undefined;
+  const startTrial = () => {
+    trial = startEvaluator({ threads: 1 });
+    return trial;
+  };
   const unhandle = onStopSignal((signal) => {
-    tidy();
-    process.exit(signal === "SIGINT" ? 130 : 143);
+    const exit = () => {
+      tidy();
+      process.exit(signal === "SIGINT" ? 130 : 143);
+    };
+    if (trial) void trial.close().then(exit);
+    else exit();
   });
   try {
     above = await mkdir(dirname(dir), { recursive: true });
     await mkdir(partial);
-    const made = await fill(spec, partial);
+    const made = await fill(spec, partial, startTrial);
     if (!made.ok) return { ...made, message: made.message.replaceAll(partial, dir) };
     await rename(partial, dir);
     isMade = true;
@@ -77,7 +86,7 @@ function removeEmpty(from: string, to: string): void {
   }
 }
 
-async function fill(spec: JobSpec, dir: string): Promise<({ ok: true } & Made) | Fault<string>> {
+async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Promise<({ ok: true } & Made) | Fault<string>> {
   const files = filesOf(dir);
   const imported = importModel(Uint8Array.from(await readFile(spec.model)), spec);
   if (!imported.ok) return { ...imported, message: `model ${spec.model}: ${imported.message}` };
@@ -105,7 +114,7 @@ async function fill(spec: JobSpec, dir: string): Promise<({ ok: true } & Made) |
   }
   const [model, initialBlob, examples] = stored as [Manifest["model"], Manifest["initial"], Manifest["examples"]];
   const key = [...new Uint32Array(Uint8Array.from(randomBytes(16)).buffer)] as unknown as Key;
-  const tried = await tryModel({ graph, tensors, key, initialFile: blobs.path(initialBlob.id) }, data);
+  const tried = await tryModel(startTrial(), { graph, tensors, key, initialFile: blobs.path(initialBlob.id) }, data);
   if (!tried.ok) return { ...tried, message: `model ${spec.model}: ${tried.message}` };
   const { privatePem, publicHex } = createCommitKey();
   const manifest: Manifest = {
@@ -175,10 +184,10 @@ async function readExamples(spec: JobSpec, modelClasses: number | null): Promise
 
 /** Runs the model once on the hardest examples: a fault of the runtime, which names the node, must come now and not at a volunteer. */
 async function tryModel(
+  evaluator: Evaluator,
   load: { graph: Uint8Array; tensors: readonly TensorSpec[]; key: Key; initialFile: string },
   data: Extract<Data, { ok: true }>,
 ): Promise<{ ok: true } | Fault<"model-fails">> {
-  const evaluator = startEvaluator({ threads: 1 });
   try {
     await evaluator.call("load", load);
     for (const name of ["train", "heldout"] as const) {

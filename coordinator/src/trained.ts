@@ -95,8 +95,13 @@ export async function openClassifier(dataDir: string, options: { untrained?: boo
   const blobs = await openBlobFiles(files.blobs);
   const evaluator = startEvaluator({ threads: 1 });
   const graph = Uint8Array.from(readFileSync(blobs.path(manifest.model.id)));
-  await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile: blobs.path(manifest.initial.id) });
-  if (!options.untrained) await evaluator.call("replay", { commits: await commitsOf(folder) });
+  try {
+    await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile: blobs.path(manifest.initial.id) });
+    if (!options.untrained) await evaluator.call("replay", { commits: await commitsOf(folder) });
+  } catch (error) {
+    await evaluator.close();
+    throw error;
+  }
   const { classes } = manifest;
   return {
     ok: true,

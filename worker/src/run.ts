@@ -107,6 +107,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   let everConnected = false;
   let failures = 0;
   let said = "";
+  /** The coordinator has said that the job is over: that it hangs up then is no news. */
+  let finishing = false;
 
   const onWelcome = async (session: Session, frame: Extract<CoordinatorFrame, { kind: "welcome" }>) => {
     const read = readManifest(frame.manifest);
@@ -135,6 +137,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   const onFarewell = async (frame: Extract<CoordinatorFrame, { kind: "farewell" }>) => {
     if (FINAL.includes(frame.code)) return end.resolve({ ok: false, code: frame.code, message: frame.message });
     if (frame.code !== "finished") return console.log(`the coordinator says: ${frame.message}`);
+    finishing = true;
     await attached?.catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
     end.resolve({ ok: true, ended: "finished" });
   };
@@ -184,6 +187,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
       if (attempt.event === "failed" && !everConnected) failures++;
       if (attempt.event === "failed" && (strangers === STRANGERS_MAX || failures === FIRST_FAILURES_MAX))
         return end.resolve({ ok: false, code: attempt.code, message: attempt.message });
+      if (finishing) return;
       const line = attempt.event === "failed" ? attempt.message : "the connection ended";
       const patience = everConnected ? "until it answers (Ctrl-C stops)" : `(${FIRST_FAILURES_MAX} times, then this ends)`;
       if (line !== said) console.log(`${line}; trying again ${patience}`);

@@ -65,5 +65,8 @@ export interface Calls {
 export type ExamplesName = "train" | "heldout";
 export type CallName = keyof Calls;
 
-export type ToThread = { [N in CallName]: { id: number; name: N; request: Calls[N]["request"] } }[CallName] | { abort: number };
+export type ToThread =
+  | { [N in CallName]: { id: number; name: N; request: Calls[N]["request"] } }[CallName]
+  | { abort: number }
+  | { close: true };
 export type FromThread = { id: number; answer: unknown } | { id: number; fault: string };

@@ -8,6 +8,10 @@ import type { CallName, Calls, FromThread, ToThread } from "./calls.ts";
 export interface Evaluator {
   /** Asks the thread. Rejects with the thread's fault, in its own words, or when the thread is gone. */
   call<N extends CallName>(name: N, request: Calls[N]["request"], signal?: AbortSignal): Promise<Calls[N]["answer"]>;
+  /**
+   * Ends the thread after the forward pass that it is in; what was asked for is rejected. Await it before the process exits: a thread
+   * that is ended inside the runtime takes the process with it.
+   */
   close(): Promise<void>;
 }
 
@@ -29,7 +33,12 @@ export function startEvaluator({ threads }: { threads: number }): Evaluator {
     else caller?.resolve(reply.answer as never);
   });
   thread.on("error", (error) => failAll(error as Error));
-  thread.on("exit", (code) => failAll(new Error(`the evaluator's thread ended with code ${code}`)));
+  const exited = new Promise<void>((resolve) => {
+    thread.on("exit", (code) => {
+      failAll(new Error(`the evaluator's thread ended with code ${code}`));
+      resolve();
+    });
+  });
   return {
     call(name, request, signal) {
       if (gone) return Promise.reject(gone);
@@ -43,9 +52,10 @@ export function startEvaluator({ threads }: { threads: number }): Evaluator {
       });
       return answered.finally(() => signal?.removeEventListener("abort", abort));
     },
-    async close() {
-      gone ??= new Error("the evaluator is closed");
-      await thread.terminate();
+    close() {
+      failAll(new Error("the evaluator is closed"));
+      thread.postMessage({ close: true } satisfies ToThread);
+      return exited;
     },
   };
 }

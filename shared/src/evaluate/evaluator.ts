@@ -18,8 +18,9 @@ let job: { parameters: Parameters; session: ModelSession; initialFile: string } 
 const examples = new Map<ExamplesName, Examples>();
 const stats: EvaluatorStats = { forwards: 0, evalForwards: 0, forwardSeconds: 0, busySeconds: 0 };
 const aborted = new Set<number>();
-const queue: Exclude<ToThread, { abort: number }>[] = [];
+const queue: Exclude<ToThread, { abort: number } | { close: true }>[] = [];
 let serving = false;
+let closing = false;
 
 const yieldToMessages = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -82,7 +83,7 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   const from = { wall: performance.now(), forward: session.seconds() };
   try {
     for (const k of directions) {
-      if (aborted.has(id)) break;
+      if (closing || aborted.has(id)) break;
       const plus = await lossAt(k, 1);
       losses.push({ k, plus, minus: estimator === "two-sided" ? await lossAt(k, -1) : null });
     }
@@ -102,7 +103,7 @@ async function evaluate({ name, batch, indices }: Calls["evaluate"]["request"]):
   let lossSum = 0;
   let correct = 0;
   let forwards = 0;
-  for (let from = 0; from < asked.length; from += batch) {
+  for (let from = 0; from < asked.length && !closing; from += batch) {
     const forward = await session.forward(set.batch(asked.slice(from, from + batch)));
     forwards++;
     for (const loss of forward.losses) lossSum += loss;
@@ -166,6 +167,7 @@ async function serveAll(): Promise<void> {
     port?.postMessage(reply);
   }
   serving = false;
+  if (closing) port?.close();
 }
 
 port.on("message", (message: ToThread) => {
@@ -173,6 +175,9 @@ port.on("message", (message: ToThread) => {
     aborted.add(message.abort);
     return;
   }
-  queue.push(message);
+  if ("close" in message) {
+    closing = true;
+    queue.length = 0;
+  } else queue.push(message);
   void serveAll();
 });
