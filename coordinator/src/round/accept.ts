@@ -73,6 +73,7 @@ function judgeLoss(
   const finite = plus !== null && (minus !== null || open.task.estimator === "one-sided");
   const known = open.answers.get(slot);
   if (known === undefined) return finite ? "accepted" : "not-finite";
-  const same = known.peerId === peerId && known.losses?.plus === plus && known.losses?.minus === minus;
-  return same ? "accepted" : "duplicate";
+  const same = known.losses === null ? !finite : known.losses.plus === plus && known.losses.minus === minus;
+  if (known.peerId !== peerId || !same) return "duplicate";
+  return finite ? "accepted" : "not-finite";
 }

@@ -18,7 +18,7 @@ import {
 import { join } from "node:path";
 import { branchTo, emptyHistory, extend, type History, stepOf } from "../ledger/folds.ts";
 import type { Entry } from "../protocol/entries.ts";
-import { readManifest } from "../protocol/manifest.ts";
+import { type Manifest, readManifest } from "../protocol/manifest.ts";
 import { commitVerifier } from "../protocol/signing.ts";
 import { validateAnnouncement } from "../protocol/validate.ts";
 import { splitTensors } from "../zo/apply.ts";
@@ -70,6 +70,8 @@ function writeLedger(dir: string, { manifestBytes, initialFile, range }: BundleS
   const chain = openSync(join(dir, "chain.bin"), "w");
   try {
     let held: Record<string, unknown> | undefined;
+    /** State hashes at checkpoints: an evaluation may come after later commits. */
+    const states = new Map([[-1, manifest.stateHash]]);
     const hashes: string[] = [];
     for (let page = range(0); page.length > 0; page = range(history.nextSeq)) {
       for (const bytes of page) {
@@ -84,7 +86,7 @@ function writeLedger(dir: string, { manifestBytes, initialFile, range }: BundleS
         hashes[seq] = announcement.hash;
         if (held) writeSync(lines, `${JSON.stringify(held)}\n`);
         held = { seq, ...described(entry) };
-        const wrong = advance(parameters, history, entry, reset);
+        const wrong = advance(parameters, history, entry, { reset, states, job: manifest.job });
         if (wrong !== null) return { ok: false, code: "wrong-state", message: `ledger entry ${seq}: ${wrong}` };
         // An evaluation may come after later commits: only a hash of the state at this line belongs here.
         if (entry.kind === "restore" || (entry.kind === "evaluation" && entry.step === stepOf(history.branch)))
@@ -103,16 +105,25 @@ function writeLedger(dir: string, { manifestBytes, initialFile, range }: BundleS
   }
 }
 
-/** Applies an entry to the parameters; what it says of the state is compared with the state, null where it holds. */
-function advance(parameters: Parameters, history: History, entry: Entry, reset: () => boolean): string | null {
-  if (entry.kind === "commit") parameters.commit(entry);
+/** Applies an entry to the parameters; what it says of a state is compared with that state, null where it holds. */
+function advance(
+  parameters: Parameters,
+  history: History,
+  entry: Entry,
+  { reset, states, job }: { reset: () => boolean; states: Map<number, string>; job: Manifest["job"] },
+): string | null {
+  if (entry.kind === "commit") {
+    parameters.commit(entry);
+    const isCheckpoint = (entry.step + 1) % job.evaluateEvery === 0 || entry.step === job.steps - 1;
+    if (isCheckpoint) states.set(entry.step, parameters.stateHash());
+  }
   if (entry.kind === "restore") {
     reset();
     parameters.replay(branchTo(history.branch));
   }
-  if (entry.kind !== "restore" && (entry.kind !== "evaluation" || entry.step !== stepOf(history.branch))) return null;
-  const is = parameters.stateHash();
-  return is === entry.stateHash ? null : `it states the state hash ${entry.stateHash}, the replay gives ${is}`;
+  if (entry.kind !== "restore" && entry.kind !== "evaluation") return null;
+  const is = entry.step === stepOf(history.branch) ? parameters.stateHash() : states.get(entry.step);
+  return is === entry.stateHash ? null : `it states the state hash ${entry.stateHash}, the replay gives ${is ?? "no state of that step"}`;
 }
 
 /** An entry as a line of ledger.jsonl: only a commit has `step` and `groups`, only a rollback has `restore`. */

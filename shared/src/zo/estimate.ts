@@ -21,7 +21,7 @@ export interface StepEstimate {
   signal: number;
   /** Committed directions less centres. */
   effective: number;
-  /** Mean of all losses measured, null where none was. */
+  /** Mean of all losses measured, null where none was or where they add up to no finite number: the ledger holds none. */
   meanLoss: number | null;
 }
 
@@ -78,7 +78,7 @@ export function estimateStep(rule: StepRule, groups: readonly { g: number; measu
     }),
     signal,
     effective,
-    meanLoss: lossCount > 0 ? lossSum / lossCount : null,
+    meanLoss: lossCount > 0 && Number.isFinite(lossSum) ? lossSum / lossCount : null,
   };
 }
 
