@@ -52,7 +52,8 @@ const groupsTuple = z
   .array(groupTuple)
   .min(1)
   .max(LIMITS.groupsPerStepMax)
-  .refine((groups) => groups.every((group, i) => i === 0 || group.g > (groups[i - 1]?.g ?? -1)), "groups in ascending g, each once");
+  .refine((groups) => groups.every((group, i) => i === 0 || group.g > (groups[i - 1]?.g ?? -1)), "groups in ascending g, each once")
+  .refine((groups) => groups.reduce((n, { m }) => n + 2 ** m, 0) <= LIMITS.directionsPerStepMax, "too many directions");
 
 const commitTuple = z
   .tuple([

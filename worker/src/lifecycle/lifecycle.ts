@@ -88,7 +88,8 @@ export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObjec
 function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "announcement" }>, commitKey: KeyObject): VolunteerEffect[] {
   const { code, effects } = receive(me.replica, event.bytes, commitKey, event.source === "disk");
   const out: VolunteerEffect[] = [{ kind: "outcome", code }];
-  const { open } = me.replica.history;
+  // A replica that has stopped has no step to measure.
+  const open = me.replica.stopped === null ? me.replica.history.open : null;
   if (me.open !== null && me.open.head !== open?.head) {
     me.open = null;
     if (me.measuring !== null) out.push({ kind: "abort" });
@@ -119,9 +120,9 @@ function missingSlots(me: Volunteer): number[] {
 }
 
 function measureNext(me: Volunteer): VolunteerEffect[] {
-  if (me.open === null || me.measuring !== null || (me.state !== "ready" && me.state !== "evaluating")) return [];
+  if (me.measuring !== null || (me.state !== "ready" && me.state !== "evaluating")) return [];
   const slots = missingSlots(me);
-  if (slots.length === 0) {
+  if (me.open === null || slots.length === 0) {
     me.state = "ready";
     return [];
   }
