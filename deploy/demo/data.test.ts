@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readDataset } from "@zoswarm/shared/data/dataset";
+import { readRecords } from "@zoswarm/shared/data/records";
 import { lettersOf } from "@zoswarm/shared/data/split";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LABELS, type Mails, splitMails, writeMails } from "./data.ts";
@@ -60,10 +60,12 @@ describe("writeMails", { timeout: 60_000 }, () => {
       [mails.train, mails.trainRows],
       [mails.heldout, mails.heldoutRows],
     ] as const) {
-      const read = await readDataset(file, { classes: LABELS.length });
+      const read = await readRecords(file, { columns: ["text", "label"] });
       if (!read.ok) throw new Error(read.message);
-      expect(read.rows).toHaveLength(rows);
-      expect(read.rows.filter(({ label }) => label === 1)).toHaveLength(rows / 2);
+      expect(read.records).toHaveLength(rows);
+      LABELS.forEach((_, label) => {
+        expect(read.records.filter(({ values }) => values.label === label)).toHaveLength(rows / 2);
+      });
     }
     expect(mails.trainRows).toBeGreaterThan(2000);
     expect(mails.heldoutRows).toBe(400);

@@ -5,10 +5,15 @@
 import { mkdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import type { Row } from "@zoswarm/shared/data/dataset";
 import { lettersOf, splitHeldout } from "@zoswarm/shared/data/split";
 import { readMail } from "./mail.ts";
 import { writeWhole } from "./model.ts";
+
+/** A text and its class. */
+export interface Row {
+  text: string;
+  label: number;
+}
 
 export const LABELS = ["ham", "spam"] as const;
 export const HELDOUT_PER_CLASS = 200;

@@ -39,7 +39,7 @@ const NODE_IO = ["node:fs", "node:fs/promises", "node:net", "node:timers", "node
 const OWNED: Record<string, string[]> = {
   "shared/src/store": ["lmdb"],
   "shared/src/net": ["libp2p", "@libp2p/tcp", "@libp2p/gossipsub/score", "@multiformats/multiaddr"],
-  "shared/src/evaluate": ["onnxruntime-node"],
+  "shared/src/evaluate": ["onnxruntime-node", "quickjs-emscripten-core", "@jitl/quickjs-wasmfile-release-sync/ffi"],
   "coordinator/src/http": ["fastify", "@fastify/static"],
 };
 
@@ -92,10 +92,17 @@ const SNIPPETS: Snippet[] = [
 
   ...allowed("shared/src/store", "../ledger/folds.ts", "../protocol/limits.ts", "../zo/kernel.ts", "node:fs/promises"),
   ...forbidden("shared/src/store", "../net/node.ts", "../evaluate/client.ts", "../model/onnx.ts", "../replica/replica.ts"),
-  ...allowed("shared/src/model", "../zo/lattice.ts", "onnx-buf"),
-  ...forbidden("shared/src/model", "../evaluate/session.ts", "../data/examples.ts", "node:fs"),
-  ...allowed("shared/src/data", "../protocol/limits.ts", "node:fs"),
-  ...forbidden("shared/src/data", "../model/onnx.ts", "../evaluate/client.ts", "../net/node.ts"),
+  ...allowed("shared/src/model", "../zo/lattice.ts", "onnx-buf", "node:fs", "node:fs/promises", "node:path"),
+  ...forbidden("shared/src/model", "../evaluate/session.ts", "../data/examples.ts", "node:net", "node:worker_threads"),
+  ...allowed("shared/src/data", "../protocol/limits.ts", "node:fs", "csv-parse", "hyparquet", "hyparquet/src/column.js"),
+  ...forbidden(
+    "shared/src/data",
+    "../model/onnx.ts",
+    "../evaluate/client.ts",
+    "../net/node.ts",
+    "hyparquet/src/read.js",
+    "hyparquet-writer",
+  ),
   ...allowed("shared/src/evaluate", "../model/onnx.ts", "../data/examples.ts", "../zo/kernel.ts", "node:worker_threads"),
   ...forbidden("shared/src/evaluate", "../net/node.ts", "../store/blobs.ts", "../replica/replica.ts"),
   ...allowed("shared/src/net", "../protocol/limits.ts", "../store/blobs.ts"),

@@ -16,6 +16,7 @@ export interface BatchRequest {
   size: number;
   /** The label of every example of the training set. */
   labels: ArrayLike<number>;
+  /** 0 where examples have no classes: then all are drawn alike. */
   classes: number;
 }
 
@@ -24,6 +25,7 @@ export interface BatchRequest {
  * size does not divide, or a class is used up, the others fill in, beginning at a class drawn for this batch.
  */
 export function batchOf({ jobId, step, group, size, labels, classes }: BatchRequest): number[] {
+  if (classes === 0) return drawnOf(drawsOf(jobId, step, group), Math.min(size, labels.length), labels.length);
   const pools = poolsOf(labels, classes);
   const draw = drawsOf(jobId, step, group);
   const first = pools.length > 0 ? draw(pools.length) : 0;
@@ -39,6 +41,18 @@ export function batchOf({ jobId, step, group, size, labels, classes }: BatchRequ
     pool.pop();
   }
   return batch;
+}
+
+/** `wanted` different numbers below `count`, in the order drawn: a number that was drawn stands for the last one left (Fisher-Yates). */
+function drawnOf(draw: (below: number) => number, wanted: number, count: number): number[] {
+  const moved = new Map<number, number>();
+  return Array.from({ length: wanted }, (_, n) => {
+    const last = count - 1 - n;
+    const at = draw(last + 1);
+    const drawn = moved.get(at) ?? at;
+    moved.set(at, moved.get(last) ?? last);
+    return drawn;
+  });
 }
 
 /** Indices by class, classes without examples left out. */

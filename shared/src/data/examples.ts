@@ -1,159 +1,190 @@
 /**
- * Tokenized examples as one compact blob, the form in which volunteers download a data set, and as padded batches for the runtime.
- * Reading trusts nothing: every length is checked against the bytes that are there before anything is allocated.
+ * Examples as volunteers download them: shards, each a blob of columns, and one index that names the shards and holds the labels
+ * from which batches are drawn. Reading trusts nothing: every length is checked against the bytes that are there.
  */
+import { decode, encode } from "../protocol/codec.ts";
+import { fromHex, toHex } from "../protocol/entries.ts";
 
-/** One example: token ids in order and its class. */
+/** One example. What an objective does not need stays at its default. */
 export interface Example {
-  tokens: readonly number[];
+  /** Token ids in order; none where the model reads features alone. */
+  tokens: ArrayLike<number>;
+  /** Class; -1 where there is none. */
   label: number;
+  /** Target of a regression. */
+  value: number;
+  /** The first token whose prediction counts; token 0 is never predicted. */
+  from: number;
+  /** The token at which the model is asked: the last of a prompt, or the mask. */
+  position: number;
+  /** Little-endian elements of each feature input, in the manifest's order. */
+  features: readonly Uint8Array[];
+  /** JSON for rewards and exact matches: text, target; "" where there is none. */
+  extra: string;
 }
 
-/** One padded batch, row-major `[rows, columns]`; `labels` is `[rows]`. */
-export interface Batch {
-  inputIds: BigInt64Array;
-  /** 1 where there is a token, 0 where there is padding. */
-  attentionMask: BigInt64Array;
-  labels: BigInt64Array;
-  rows: number;
-  columns: number;
+/** An example of these tokens and this label, nothing else. */
+export function exampleOf(tokens: ArrayLike<number>, more: Partial<Omit<Example, "tokens">> = {}): Example {
+  return { tokens, label: -1, value: 0, from: 1, position: Math.max(0, tokens.length - 1), features: [], extra: "", ...more };
 }
 
-export interface Examples {
-  count: number;
-  classes: number;
-  labels: Int32Array;
-  /** The largest token id, so that it can be held against a model's vocabulary. */
-  tokenMax: number;
-  /** The token ids of one example. Throws a RangeError where there is no such example. */
-  tokens(index: number): Uint16Array | Uint32Array;
-  /** A batch padded with id 0 to its own longest row. Throws a RangeError where an index names no example, or there is none. */
-  batch(indices: ArrayLike<number>): Batch;
-}
-
-/** Bounds of a blob; they keep a batch's arrays far below what would end a process. */
+/** Bounds; they keep a batch's arrays far below what would end a process. */
 export const EXAMPLES_COUNT_MAX = 16_777_216;
 export const EXAMPLE_TOKENS_MAX = 65_536;
 export const CLASSES_MAX = 65_536;
+export const SHARD_BYTES_MAX = 64 * 2 ** 20;
+export const INDEX_BYTES_MAX = 64 * 2 ** 20;
+/** What a shard is filled to: a volunteer fetches little that its batches do not touch. */
+export const SHARD_BYTES = 256 * 1024;
+const EXTRA_CHARACTERS_MAX = 1_000_000;
 const TOKEN_MAX = 0x7fffffff;
+const SHARD = "zoswarm/shard/2";
+const INDEX = "zoswarm/index/2";
 
-const MAGIC = 0x78456f7a; // "zoEx", little-endian
-const VERSION = 1;
-/** magic, version, classes, count, tokens of all examples, bytes per token (2 or 4): six u32; then lengths, labels (u32 each), tokens. */
-const HEADER_WORDS = 6;
-const HEADER_BYTES = 4 * HEADER_WORDS;
-
-/** Encodes examples, little-endian. Throws a RangeError that names the example where one has no tokens, or a token or label is out of range. */
-export function encodeExamples(examples: readonly Example[], classes: number): Uint8Array {
-  if (!isWithin(classes, 1, CLASSES_MAX)) throw new RangeError(`classes is ${classes}; it must be 1 to ${CLASSES_MAX}`);
-  if (examples.length > EXAMPLES_COUNT_MAX)
-    throw new RangeError(`${examples.length} examples; at most ${EXAMPLES_COUNT_MAX} fit one data set`);
-  let total = 0;
-  let largest = 0;
-  for (const [index, { tokens, label }] of examples.entries()) {
-    if (!isWithin(tokens.length, 1, EXAMPLE_TOKENS_MAX))
-      throw new RangeError(`example ${index} has ${tokens.length} tokens; it must have 1 to ${EXAMPLE_TOKENS_MAX}`);
-    if (!isWithin(label, 0, classes - 1)) throw new RangeError(`example ${index} has label ${label}; it must be 0 to ${classes - 1}`);
-    for (const token of tokens) {
-      if (!isWithin(token, 0, TOKEN_MAX)) throw new RangeError(`example ${index} has token id ${token}; it must be 0 to ${TOKEN_MAX}`);
-      if (token > largest) largest = token;
-    }
-    total += tokens.length;
+/** Encodes a shard. Throws a RangeError that names the example where one cannot be encoded. */
+export function encodeShard(examples: readonly Example[]): Uint8Array {
+  const features = examples[0]?.features.map(({ byteLength }) => byteLength) ?? [];
+  for (const [index, { tokens, label, extra, features: own }] of examples.entries()) {
+    const refuse = (what: string) => {
+      throw new RangeError(`example ${index} ${what}`);
+    };
+    if (tokens.length > EXAMPLE_TOKENS_MAX) refuse(`has ${tokens.length} tokens; at most ${EXAMPLE_TOKENS_MAX} are allowed`);
+    if (tokens.length === 0 && own.length === 0) refuse("has neither tokens nor features");
+    if (!isWithin(label, -1, CLASSES_MAX - 1)) refuse(`has label ${label}; it must be 0 to ${CLASSES_MAX - 1}`);
+    if (extra.length > EXTRA_CHARACTERS_MAX) refuse(`has ${extra.length} characters of text; at most ${EXTRA_CHARACTERS_MAX} are allowed`);
+    if (String(own.map(({ byteLength }) => byteLength)) !== String(features)) refuse("has features of other sizes than the first");
+    for (let i = 0; i < tokens.length; i++)
+      if (!isWithin(tokens[i] as number, 0, TOKEN_MAX)) refuse(`has token id ${tokens[i]}; it must be 0 to ${TOKEN_MAX}`);
   }
-  const tokenBytes = largest > 0xffff ? 4 : 2;
-  const blob = new Uint8Array(HEADER_BYTES + 8 * examples.length + tokenBytes * total);
-  const count = examples.length;
-  new Uint32Array(blob.buffer, 0, HEADER_WORDS).set([MAGIC, VERSION, classes, count, total, tokenBytes]);
-  new Uint32Array(blob.buffer, HEADER_BYTES, count).set(examples.map(({ tokens }) => tokens.length));
-  new Uint32Array(blob.buffer, HEADER_BYTES + 4 * count, count).set(examples.map(({ label }) => label));
-  const tokens = tokensAt(blob.buffer, HEADER_BYTES + 8 * count, total, tokenBytes);
-  let at = 0;
-  for (const example of examples) {
-    tokens.set(example.tokens, at);
-    at += example.tokens.length;
-  }
-  return blob;
-}
-
-/** Decodes a blob of `encodeExamples`. Throws a RangeError that says what is wrong where the bytes are anything else. */
-export function decodeExamples(blob: Uint8Array): Examples {
-  if (blob.byteLength < HEADER_BYTES) throw malformed(`${blob.byteLength} bytes are fewer than its header's ${HEADER_BYTES}`);
-  const header = Array.from({ length: HEADER_WORDS }, (_, word) => new DataView(blob.buffer, blob.byteOffset).getUint32(4 * word, true));
-  const [magic, version, classes, count, total, tokenBytes] = header as [number, number, number, number, number, number];
-  if (magic !== MAGIC) throw malformed("it does not begin as one");
-  if (version !== VERSION) throw malformed(`version ${version} is not ${VERSION}: use the same release on both sides`);
-  if (!isWithin(classes, 1, CLASSES_MAX)) throw malformed(`${classes} classes are not 1 to ${CLASSES_MAX}`);
-  if (count > EXAMPLES_COUNT_MAX) throw malformed(`${count} examples are more than ${EXAMPLES_COUNT_MAX}`);
-  if (tokenBytes !== 2 && tokenBytes !== 4) throw malformed(`${tokenBytes} bytes a token are not 2 or 4`);
-  const expected = HEADER_BYTES + 8 * count + tokenBytes * total;
-  if (blob.byteLength !== expected) throw malformed(`${blob.byteLength} bytes are not the ${expected} that its header says`);
-
-  // A copy by constructor: the slice of a Buffer would share its memory, unaligned as it was.
-  const bytes = blob.byteOffset % 4 === 0 ? blob : new Uint8Array(blob);
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + HEADER_BYTES, 2 * count);
-  const starts = startsOf(words.subarray(0, count), total);
-  const labels = Int32Array.from(words.subarray(count));
-  for (const [index, label] of labels.entries())
-    if (!isWithin(label, 0, classes - 1)) throw malformed(`example ${index}'s label ${label} is not 0 to ${classes - 1}`);
-  const tokens = tokensAt(bytes.buffer, bytes.byteOffset + HEADER_BYTES + 8 * count, total, tokenBytes);
-  const tokenMax = largestOf(tokens);
-  if (tokenMax > TOKEN_MAX) throw malformed(`token id ${tokenMax} is more than ${TOKEN_MAX}`);
-
-  const tokensOf = (index: number) => {
-    if (!isWithin(index, 0, count - 1)) throw new RangeError(`there is no example ${index}; there are ${count}`);
-    return tokens.subarray(starts[index], starts[index + 1]);
+  const column = (of: (example: Example) => number, array: "u32" | "i32" | "f32") => {
+    const values = examples.map(of);
+    return bytesOf(array === "f32" ? Float32Array.from(values) : array === "i32" ? Int32Array.from(values) : Uint32Array.from(values));
   };
-  return { count, classes, labels, tokenMax, tokens: tokensOf, batch: (indices) => padded(indices, tokensOf, labels) };
+  const extras = examples.map(({ extra }) => Buffer.from(extra, "utf8"));
+  return encode([
+    SHARD,
+    examples.length,
+    column(({ tokens }) => tokens.length, "u32"),
+    bytesOf(Uint32Array.from(examples.flatMap(({ tokens }) => Array.from(tokens)))),
+    column(({ label }) => label, "i32"),
+    column(({ value }) => value, "f32"),
+    column(({ from }) => from, "u32"),
+    column(({ position }) => position, "u32"),
+    features,
+    Uint8Array.from(Buffer.concat(examples.flatMap((example) => example.features))),
+    bytesOf(Uint32Array.from(extras.map(({ byteLength }) => byteLength))),
+    Uint8Array.from(Buffer.concat(extras)),
+  ]);
 }
 
-/** Rows of tokens side by side, as the int64 that models take. Only low words are written: ids are below 2^31, hosts little-endian. */
-function padded(indices: ArrayLike<number>, tokensOf: Examples["tokens"], labels: Int32Array): Batch {
-  const rows = Array.from(indices, tokensOf);
-  if (rows.length === 0) throw new RangeError("a batch needs at least one example");
-  const columns = rows.reduce((longest, row) => Math.max(longest, row.length), 0);
-  const batch: Batch = {
-    inputIds: new BigInt64Array(rows.length * columns),
-    attentionMask: new BigInt64Array(rows.length * columns),
-    labels: BigInt64Array.from(Array.from(indices, (index) => BigInt(labels[index] ?? 0))),
-    rows: rows.length,
-    columns,
+/** Decodes a shard. Throws a RangeError that says what is wrong where the bytes are anything else. */
+export function decodeShard(bytes: Uint8Array): Example[] {
+  const decoded = decode(bytes, SHARD_BYTES_MAX);
+  if (!decoded.ok || !Array.isArray(decoded.value) || decoded.value[0] !== SHARD) throw malformed("it does not begin as one");
+  const [, count, ...columns] = decoded.value as [string, number, ...unknown[]];
+  if (!isWithin(count, 1, EXAMPLES_COUNT_MAX)) throw malformed(`${count} examples`);
+  const words = (at: number, type: "u32" | "i32" | "f32", length?: number) => {
+    const part = columns[at];
+    if (!(part instanceof Uint8Array) || part.byteLength % 4 !== 0 || (length !== undefined && part.byteLength !== 4 * length))
+      throw malformed(`column ${at} is not of ${length ?? "whole"} words`);
+    const own = new Uint8Array(part).buffer;
+    return type === "f32" ? new Float32Array(own) : type === "i32" ? new Int32Array(own) : new Uint32Array(own);
   };
-  const ids = new Int32Array(batch.inputIds.buffer);
-  const mask = new Int32Array(batch.attentionMask.buffer);
-  for (const [r, row] of rows.entries()) {
-    for (let c = 0; c < row.length; c++) {
-      const low = 2 * (r * columns + c);
-      ids[low] = row[c] as number;
-      mask[low] = 1;
-    }
-  }
-  return batch;
+  const lengths = words(0, "u32", count);
+  const tokens = words(1, "u32") as Uint32Array;
+  const [labels, values] = [words(2, "i32", count), words(3, "f32", count)];
+  const [froms, positions] = [words(4, "u32", count), words(5, "u32", count)];
+  const sizes = columns[6];
+  const features = columns[7];
+  const extraLengths = words(8, "u32", count);
+  const extras = columns[9];
+  if (!Array.isArray(sizes) || !sizes.every((size) => isWithin(size, 0, SHARD_BYTES_MAX))) throw malformed("its features have no sizes");
+  const featureBytes = sizes.reduce((sum: number, size: number) => sum + size, 0);
+  if (!(features instanceof Uint8Array) || features.byteLength !== count * featureBytes) throw malformed("its features do not fit");
+  if (!(extras instanceof Uint8Array) || extras.byteLength !== sumOf(extraLengths)) throw malformed("its texts do not fit");
+  if (tokens.length !== sumOf(lengths)) throw malformed("its tokens do not fit");
+  let token = 0;
+  let feature = 0;
+  let extra = 0;
+  const text = new TextDecoder("utf-8", { fatal: true });
+  return Array.from({ length: count }, (_, i) => {
+    const length = lengths[i] as number;
+    if (length > EXAMPLE_TOKENS_MAX) throw malformed(`example ${i} has ${length} tokens`);
+    const example: Example = {
+      tokens: tokens.slice(token, token + length),
+      label: labels[i] as number,
+      value: values[i] as number,
+      from: froms[i] as number,
+      position: positions[i] as number,
+      features: sizes.map((size: number) => {
+        feature += size;
+        return features.slice(feature - size, feature);
+      }),
+      extra: text.decode(extras.subarray(extra, extra + (extraLengths[i] as number))),
+    };
+    token += length;
+    extra += extraLengths[i] as number;
+    const { label, from, position } = example;
+    if (!isWithin(label, -1, CLASSES_MAX - 1) || from > length || position > Math.max(0, length - 1))
+      throw malformed(`example ${i} names places that it does not have`);
+    return example;
+  });
 }
 
-/** Where each example's tokens begin, and the end of the last. */
-function startsOf(lengths: Uint32Array, total: number): Float64Array {
-  const starts = new Float64Array(lengths.length + 1);
-  for (const [index, length] of lengths.entries()) {
-    if (!isWithin(length, 1, EXAMPLE_TOKENS_MAX)) throw malformed(`example ${index}'s ${length} tokens are not 1 to ${EXAMPLE_TOKENS_MAX}`);
-    starts[index + 1] = (starts[index] as number) + length;
-  }
-  const sum = starts[lengths.length] as number;
-  if (sum !== total) throw malformed(`its examples' ${sum} tokens are not the ${total} that its header says`);
-  return starts;
+/** Where the examples are: shard i holds the examples from i * perShard on. */
+export interface ExampleIndex {
+  count: number;
+  perShard: number;
+  /** Of every example, -1 where there is none: batches are balanced by it. */
+  labels: Int32Array;
+  shards: readonly { id: string; bytes: number }[];
 }
 
-function tokensAt(buffer: ArrayBufferLike, offset: number, length: number, tokenBytes: number): Uint16Array | Uint32Array {
-  return tokenBytes === 2 ? new Uint16Array(buffer, offset, length) : new Uint32Array(buffer, offset, length);
+export function encodeIndex({ count, perShard, labels, shards }: ExampleIndex): Uint8Array {
+  return encode([INDEX, count, perShard, bytesOf(labels), shards.map(({ id, bytes }) => [fromHex(id), bytes])]);
 }
 
-function largestOf(tokens: Uint16Array | Uint32Array): number {
-  let largest = 0;
-  for (const token of tokens) if (token > largest) largest = token;
-  return largest;
+/** Decodes an index. Throws a RangeError that says what is wrong where the bytes are anything else. */
+export function decodeIndex(bytes: Uint8Array): ExampleIndex {
+  const decoded = decode(bytes, INDEX_BYTES_MAX);
+  if (!decoded.ok || !Array.isArray(decoded.value) || decoded.value[0] !== INDEX) throw malformed("its index does not begin as one");
+  const [, count, perShard, labels, shards] = decoded.value as [string, number, number, Uint8Array, [Uint8Array, number][]];
+  if (!isWithin(count, 1, EXAMPLES_COUNT_MAX) || !isWithin(perShard, 1, EXAMPLES_COUNT_MAX))
+    throw malformed(`its index has ${count} examples`);
+  if (!(labels instanceof Uint8Array) || labels.byteLength !== 4 * count)
+    throw malformed("its index does not have a label for each example");
+  const isShard = (shard: unknown) =>
+    Array.isArray(shard) && shard[0] instanceof Uint8Array && shard[0].byteLength === 32 && isWithin(shard[1], 1, SHARD_BYTES_MAX);
+  if (!Array.isArray(shards) || shards.length !== Math.ceil(count / perShard) || !shards.every(isShard))
+    throw malformed("its index does not name every shard");
+  const own = new Int32Array(new Uint8Array(labels).buffer);
+  if (!own.every((label) => isWithin(label, -1, CLASSES_MAX - 1))) throw malformed("its index has a label out of range");
+  return { count, perShard, labels: own, shards: shards.map(([id, size]) => ({ id: toHex(id), bytes: size })) };
 }
 
-function isWithin(value: number, from: number, to: number): boolean {
-  return Number.isInteger(value) && value >= from && value <= to;
+/** Cuts examples into shards of about SHARD_BYTES, all of the same number of examples but the last. */
+export function shardsOf(examples: readonly Example[]): { perShard: number; shards: Example[][] } {
+  const total = examples.reduce(
+    (sum, { tokens, features, extra }) => sum + 4 * tokens.length + 24 + 2 * extra.length + features.reduce((n, f) => n + f.byteLength, 0),
+    0,
+  );
+  const perShard = Math.max(1, Math.floor((SHARD_BYTES * examples.length) / Math.max(1, total)));
+  const shards = Array.from({ length: Math.ceil(examples.length / perShard) }, (_, i) => examples.slice(i * perShard, (i + 1) * perShard));
+  return { perShard, shards };
+}
+
+function bytesOf(values: Uint32Array | Int32Array | Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+function sumOf(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] as number;
+  return sum;
+}
+
+function isWithin(value: unknown, from: number, to: number): boolean {
+  return Number.isInteger(value) && (value as number) >= from && (value as number) <= to;
 }
 
 function malformed(why: string): RangeError {
