@@ -7,6 +7,7 @@ import {
   type AttributeProto,
   AttributeProto_AttributeType,
   AttributeProtoSchema,
+  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
@@ -23,21 +24,36 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
-import type { Model } from "./onnx.ts";
+import { changed, type Model } from "./onnx.ts";
 
-/** Arrays that say their own ONNX type: float32 or int64. */
+/** Arrays that say their own ONNX type, float32 or int64, and those that do not: they are given one. */
 export type TensorValues = Float32Array | BigInt64Array;
+export type BitValues = Uint8Array | Int8Array | Uint16Array | Int32Array;
 /** Integers are INT or INTS; a float is marked, since JavaScript cannot tell 1 from 1.0. */
-export type AttributeValue = number | readonly number[] | { float: number } | TensorProto;
+export type AttributeValue = number | readonly number[] | string | { float: number } | TensorProto | GraphProto;
 /** A number is a fixed size, a string the name of a size that varies. */
 export type Dimension = number | string;
 
-export type ElementType = "float32" | "int64";
-const TYPES = { float32: TensorProto_DataType.FLOAT, int64: TensorProto_DataType.INT64 } as const;
+const TYPES = {
+  float32: TensorProto_DataType.FLOAT,
+  float16: TensorProto_DataType.FLOAT16,
+  bfloat16: TensorProto_DataType.BFLOAT16,
+  int64: TensorProto_DataType.INT64,
+  int32: TensorProto_DataType.INT32,
+  int8: TensorProto_DataType.INT8,
+  uint8: TensorProto_DataType.UINT8,
+  uint4: TensorProto_DataType.UINT4,
+  int4: TensorProto_DataType.INT4,
+  bool: TensorProto_DataType.BOOL,
+  string: TensorProto_DataType.STRING,
+} as const;
+export type ElementType = keyof typeof TYPES;
 
-/** A tensor of the given values, shared, not copied. */
-export function tensorOf(name: string, shape: readonly number[], values: TensorValues): TensorProto {
-  const dataType = values instanceof Float32Array ? TYPES.float32 : TYPES.int64;
+/** A tensor of the given values, shared, not copied. A type that is given says what the bits mean, for instance those of 16-bit floats. */
+export function tensorOf(name: string, shape: readonly number[], values: TensorValues): TensorProto;
+export function tensorOf(name: string, shape: readonly number[], values: BitValues, type: ElementType): TensorProto;
+export function tensorOf(name: string, shape: readonly number[], values: TensorValues | BitValues, type?: ElementType): TensorProto {
+  const dataType = TYPES[type ?? (values instanceof Float32Array ? "float32" : "int64")];
   const rawData = new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
   return create(TensorProtoSchema, { name, dataType, dims: shape.map(BigInt), rawData });
 }
@@ -53,7 +69,7 @@ export function valueInfoOf(name: string, type: ElementType, dimensions: readonl
   return create(ValueInfoProtoSchema, { name, type: create(TypeProtoSchema, { value: { case: "tensorType", value: tensor } }) });
 }
 
-/** A node of the standard operators, named after its first output. */
+/** A node named after its first output. Its type is a standard operator's, or `DOMAIN::TYPE`. */
 export function nodeOf(
   opType: string,
   input: readonly string[],
@@ -61,28 +77,45 @@ export function nodeOf(
   attributes: Readonly<Record<string, AttributeValue>> = {},
 ): NodeProto {
   const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value));
-  return create(NodeProtoSchema, { name: output[0] ?? "", opType, input: [...input], output: [...output], attribute });
+  const [type = "", domain = ""] = opType.split("::").reverse();
+  return create(NodeProtoSchema, { name: output[0] ?? "", opType: type, domain, input: [...input], output: [...output], attribute });
 }
 
 function attributeOf(name: string, value: AttributeValue): AttributeProto {
   const type = AttributeProto_AttributeType;
   if (typeof value === "number") return create(AttributeProtoSchema, { name, type: type.INT, i: BigInt(value) });
+  if (typeof value === "string") return create(AttributeProtoSchema, { name, type: type.STRING, s: new TextEncoder().encode(value) });
   if ("float" in value) return create(AttributeProtoSchema, { name, type: type.FLOAT, f: value.float });
-  if ("$typeName" in value) return create(AttributeProtoSchema, { name, type: type.TENSOR, t: value });
+  if ("$typeName" in value)
+    return value.$typeName === "onnx.TensorProto"
+      ? create(AttributeProtoSchema, { name, type: type.TENSOR, t: value })
+      : create(AttributeProtoSchema, { name, type: type.GRAPH, g: value });
   return create(AttributeProtoSchema, { name, type: type.INTS, ints: value.map(BigInt) });
+}
+
+export interface ModelAbout {
+  irVersion: number;
+  opset: number;
+  producer: string;
+  metadata?: Readonly<Record<string, string>>;
+  domains?: Readonly<Record<string, number>>;
 }
 
 export interface GraphBuilder {
   /** Each returns the name of what it made, to be passed on as an input. */
   input(name: string, type: ElementType, dimensions: readonly Dimension[]): string;
   parameter(name: string, shape: readonly number[], values: TensorValues): string;
+  parameter(name: string, shape: readonly number[], values: BitValues, type: ElementType): string;
   floats(values: readonly number[] | Float32Array, shape?: readonly number[]): string;
   integers(values: readonly number[], shape?: readonly number[]): string;
   node(opType: string, inputs: readonly string[], attributes?: Readonly<Record<string, AttributeValue>>, output?: string): string;
   /** A node with several outputs, for instance Split. */
   nodes(opType: string, inputs: readonly string[], attributes: Readonly<Record<string, AttributeValue>>, outputs: number): string[];
   output(name: string, type: ElementType, dimensions: readonly Dimension[]): void;
-  model(about: { irVersion: number; opset: number; producer: string; metadata?: Readonly<Record<string, string>> }): Model;
+  /** The graph alone, as the body of a node. */
+  body(): GraphProto;
+  /** `domains` are versions of other operators than the standard ones. */
+  model(about: ModelAbout): Model;
 }
 
 /** An empty graph to add to. Nodes must be added in an order in which every input exists already. */
@@ -96,8 +129,8 @@ export function createGraph(name: string): GraphBuilder {
       graph.input.push(valueInfoOf(name, type, dimensions));
       return name;
     },
-    parameter(name, shape, values) {
-      graph.initializer.push(tensorOf(name, shape, values));
+    parameter(name: string, shape: readonly number[], values: TensorValues | BitValues, type?: ElementType) {
+      graph.initializer.push(tensorOf(name, shape, values as BitValues, type as ElementType));
       return name;
     },
     floats: (values, shape = values.length === 1 ? [] : [values.length]) => constant(Float32Array.from(values), shape),
@@ -114,15 +147,18 @@ export function createGraph(name: string): GraphBuilder {
     output(name, type, dimensions) {
       graph.output.push(valueInfoOf(name, type, dimensions));
     },
-    model({ irVersion, opset, producer, metadata = {} }) {
+    body: () => graph,
+    model({ irVersion, opset, producer, metadata = {}, domains = {} }) {
       const model = create(ModelProtoSchema, {
         irVersion: BigInt(irVersion),
         producerName: producer,
-        opsetImport: [create(OperatorSetIdProtoSchema, { domain: "", version: BigInt(opset) })],
+        opsetImport: Object.entries({ "": opset, ...domains }).map(([domain, version]) =>
+          create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) }),
+        ),
         metadataProps: Object.entries(metadata).map(([key, value]) => create(StringStringEntryProtoSchema, { key, value })),
         graph,
       });
-      return { ...model, graph };
+      return changed(model, { graph }) as Model;
     },
   };
   return builder;

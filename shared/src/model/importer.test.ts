@@ -1,9 +1,10 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { exportModel } from "./exporter.ts";
 import { createGraph, type GraphBuilder } from "./graph.ts";
-import { importModel } from "./importer.ts";
-import { floatsOf, readModel, writeModel } from "./onnx.ts";
+import { type ImportOptions, joinInitial, prepareModel } from "./importer.ts";
+import { addObjective } from "./objective.ts";
+import { readModel, writeModel } from "./onnx.ts";
+import { refusalsOf } from "./refuse.ts";
+import { insideSource } from "./tensor.ts";
 
 const OPTIONS = { epsilonLog2: -10, gains: [] };
 
@@ -20,40 +21,43 @@ function classifier(change: (graph: GraphBuilder) => void = () => {}, weights = 
   return writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" }));
 }
 
-describe("importModel", () => {
+/** The steps that a job takes. */
+function imported(bytes: Uint8Array, options: Partial<ImportOptions> = {}) {
+  const read = readModel(bytes);
+  if (!read.ok) throw new Error(read.message);
+  const [refusal] = refusalsOf(read.model);
+  if (refusal !== undefined) return refusal;
+  const lossy = addObjective(read.model, { kind: "classes", output: "logits" }, { generates: false });
+  return lossy.ok ? prepareModel(lossy.model, insideSource, { ...OPTIONS, ...options }) : lossy;
+}
+
+describe("prepareModel", () => {
   it("gives the lifted graph, the tensors on their lattices and the initial state", () => {
-    const imported = importModel(classifier(), { epsilonLog2: -10, gains: [{ pattern: "classifier.*", gain: 5 }] });
-    if (!imported.ok) throw new Error(imported.message);
-    expect(imported.tensors.map(({ name, shape, gain }) => ({ name, shape, gain }))).toEqual([
+    const prepared = imported(classifier(), { gains: [{ pattern: "classifier.*", gain: 5 }] });
+    if (!prepared.ok) throw new Error(prepared.message);
+    expect(prepared.tensors.map(({ name, shape, gain }) => ({ name, shape, gain }))).toEqual([
       { name: "embeddings", shape: [2, 2], gain: 0 },
       { name: "classifier.weight", shape: [2, 2], gain: 5 },
     ]);
-    expect(imported.classes).toBe(2);
-    const x = new Int32Array(imported.initial.buffer);
-    const unit = 2 ** (imported.tensors[0]?.q ?? 0);
+    const x = new Int32Array(joinInitial(prepared.tensors, prepared.initial()).buffer);
+    const unit = 2 ** (prepared.tensors[0]?.q ?? 0);
     expect([...x]).toEqual([0.5 * unit, -0.25 * unit, unit, 0.125 * unit, 0, 0, 0, 0]);
-    const graph = readModel(imported.graph);
-    expect(graph.ok && graph.model.graph.input.map(({ name }) => name)).toEqual([
-      "input_ids",
-      "attention_mask",
-      "embeddings",
-      "classifier.weight",
-      "labels",
-    ]);
-    expect(graph.ok && graph.model.graph.output.map(({ name }) => name)).toEqual(["logits", "loss"]);
+    const { input, output } = prepared.model.graph;
+    expect(input.map(({ name }) => name)).toEqual(["input_ids", "attention_mask", "zoswarm/labels", "embeddings", "classifier.weight"]);
+    expect(output.map(({ name }) => name)).toEqual(["zoswarm/loss", "zoswarm/scores"]);
   });
 
   it("freezes a tensor that is too large for a lattice, and says so", () => {
-    const imported = importModel(classifier(undefined, Float32Array.of(1e9, 0, 0, 0)), OPTIONS);
-    expect(imported).toMatchObject({ ok: true, tensors: [{ name: "classifier.weight" }] });
-    expect(imported.ok && imported.frozen).toEqual([
+    const prepared = imported(classifier(undefined, Float32Array.of(1e9, 0, 0, 0)));
+    expect(prepared).toMatchObject({ ok: true, tensors: [{ name: "classifier.weight" }] });
+    expect(prepared.ok && prepared.frozen).toEqual([
       { name: "embeddings", reason: expect.stringContaining("reaches 1000000000, too large") },
     ]);
   });
 
   it("names the tensor and the element that is not finite", () => {
     for (const value of [Number.NaN, Number.POSITIVE_INFINITY])
-      expect(importModel(classifier(undefined, Float32Array.of(0, 0, value, 0)), OPTIONS)).toMatchObject({
+      expect(imported(classifier(undefined, Float32Array.of(0, 0, value, 0)))).toMatchObject({
         ok: false,
         code: "weights-not-finite",
         message: expect.stringContaining(`"embeddings" has ${value} at element 2`),
@@ -62,28 +66,36 @@ describe("importModel", () => {
 
   it("names the node that would make the loss random, inside bodies too", () => {
     const random = classifier((graph) => graph.node("RandomNormal", [], { shape: [2] }, "noise"));
-    expect(importModel(random, OPTIONS)).toMatchObject({
+    expect(imported(random)).toMatchObject({
       ok: false,
       code: "unsupported-node",
       message: expect.stringContaining('"noise" (RandomNormal)'),
     });
     const dropout = classifier((graph) => graph.node("Dropout", ["logits", "", "mode"], {}, "dropped"));
-    expect(importModel(dropout, OPTIONS)).toMatchObject({ message: expect.stringContaining('"dropped" (Dropout) may drop values') });
-    const idle = classifier((graph) => graph.node("Dropout", ["logits"], {}, "dropped"));
-    expect(importModel(idle, OPTIONS)).toMatchObject({ ok: true });
+    expect(imported(dropout)).toMatchObject({ message: expect.stringContaining('"dropped" (Dropout) takes from "mode"') });
   });
 
-  it("shows a wrong signature beside the right one", () => {
-    const extra = classifier((graph) => graph.input("token_type_ids", "int64", ["batch", "sequence"]));
-    expect(importModel(extra, OPTIONS)).toMatchObject({
-      ok: false,
-      code: "unsupported-signature",
-      message: expect.stringMatching(/"token_type_ids".*needs exactly the inputs "input_ids", "attention_mask"/),
+  it("switches off what is only for training", () => {
+    const dropout = classifier((graph) => {
+      const mode = graph.parameter("mode", [], Uint8Array.of(1), "bool");
+      graph.node("Dropout", ["logits", "", mode], {}, "dropped");
     });
+    const prepared = imported(dropout);
+    expect(prepared.ok && prepared.model.graph.node.map(({ opType }) => opType)).not.toContain("Dropout");
+  });
+
+  it("trains what the patterns name, and nothing else", () => {
+    const prepared = imported(classifier(), { trained: ["classifier.*"] });
+    expect(prepared).toMatchObject({
+      ok: true,
+      tensors: [{ name: "classifier.weight" }],
+      frozen: [{ name: "embeddings", reason: "is not asked for by a pattern" }],
+    });
+    expect(prepared.ok && prepared.model.graph.initializer.map(({ name }) => name)).toEqual(["embeddings"]);
   });
 
   it("refuses gains that are out of range or that match nothing", () => {
-    const withGain = (pattern: string, gain: number) => importModel(classifier(), { epsilonLog2: -10, gains: [{ pattern, gain }] });
+    const withGain = (pattern: string, gain: number) => imported(classifier(), { gains: [{ pattern, gain }] });
     expect(withGain("*", 9)).toMatchObject({ ok: false, code: "gain-out-of-range", message: expect.stringContaining("is 9; it must be") });
     expect(withGain("clasifier.*", 5)).toMatchObject({
       ok: false,
@@ -95,49 +107,17 @@ describe("importModel", () => {
 
   it("refuses a model without float32 weights, with what it has instead", () => {
     const none = classifier(undefined, new Float32Array(4)).slice();
-    expect(importModel(none, OPTIONS)).toMatchObject({ ok: true });
+    expect(imported(none)).toMatchObject({ ok: true });
     const graph = createGraph("empty");
     for (const name of ["input_ids", "attention_mask"]) graph.input(name, "int64", ["batch", "sequence"]);
     graph.parameter("axes", [1], BigInt64Array.of(1n));
-    graph.node("Cast", ["input_ids"], { to: 1 }, "logits");
+    const sum = graph.node("ReduceSum", [graph.node("Cast", ["input_ids"], { to: 1 }), "axes"]);
+    graph.node("Concat", [sum, sum], { axis: 1 }, "logits");
     graph.output("logits", "float32", ["batch", 2]);
-    expect(importModel(writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" })), OPTIONS)).toMatchObject({
+    expect(imported(writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" })))).toMatchObject({
       ok: false,
       code: "nothing-to-train",
       message: expect.stringContaining('"axes" is int64'),
     });
-  });
-});
-
-describe("exportModel", () => {
-  it("returns the original where nothing was trained, and theta bit for bit where it was", () => {
-    const original = classifier();
-    const imported = importModel(original, OPTIONS);
-    if (!imported.ok) throw new Error(imported.message);
-    const { tensors, initial } = imported;
-    const start = new Int32Array(initial.buffer);
-    expect(exportModel(original, tensors, [start.slice(0, 4), start.slice(4)])).toEqual(original);
-    const LIM = 2 ** 24 - 2 ** 22;
-    fc.assert(
-      fc.property(fc.array(fc.integer({ min: -LIM, max: LIM }), { minLength: 8, maxLength: 8 }), (x) => {
-        const exported = readModel(exportModel(original, tensors, [Int32Array.from(x.slice(0, 4)), Int32Array.from(x.slice(4))]));
-        if (!exported.ok) throw new Error(exported.message);
-        const weights = exported.model.graph.initializer.flatMap((tensor, t) => {
-          const floats = floatsOf(tensor);
-          return floats.ok ? [...floats.values].map((value) => value * 2 ** (tensors[t]?.q ?? 0)) : [];
-        });
-        expect(weights.map((value) => value + 0)).toEqual(x.map((value) => value + 0));
-      }),
-    );
-  });
-
-  it("takes no other model for the one that was trained", () => {
-    const imported = importModel(classifier(), OPTIONS);
-    if (!imported.ok) throw new Error(imported.message);
-    const renamed = imported.tensors.map((tensor) => ({ ...tensor, name: `${tensor.name}.old` }));
-    const x = [new Int32Array(4), new Int32Array(4)];
-    expect(() => exportModel(classifier(), renamed, x)).toThrow('"embeddings.old" is not in this file');
-    const reshaped = imported.tensors.map((tensor) => ({ ...tensor, shape: [4] }));
-    expect(() => exportModel(classifier(), reshaped, x)).toThrow("has the shape [2,2] in this file and [4] in the job");
   });
 });
