@@ -1,15 +1,21 @@
 /** What the main thread may ask of the evaluator's thread, and what it answers: types only, shared by both sides. */
+import type { Example } from "../data/examples.ts";
 import type { Estimator } from "../protocol/announcement.ts";
+import type { InputSpec, Objective } from "../protocol/manifest.ts";
 import type { Commit } from "../zo/commit.ts";
 import type { Key, TensorSpec } from "../zo/lattice.ts";
 
 export interface LoadRequest {
-  /** ONNX bytes of the lifted graph: inputs input_ids, attention_mask, labels and every tensor; outputs logits and loss. */
-  graph: Uint8Array;
+  /** The graph: the model's own inputs, every trained tensor, and what the objective adds. Frozen weights are beside it. */
+  graphFile: string;
   tensors: readonly TensorSpec[];
   key: Key;
   /** File of int32 little-endian X of all tensors, in order: read tensor by tensor, never held whole. */
   initialFile: string;
+  inputs: readonly InputSpec[];
+  objective: Objective;
+  /** A tokenizer.json, where generated text is judged; else null. */
+  tokenizerFile: string | null;
 }
 
 export interface MeasureRequest {
@@ -19,8 +25,8 @@ export interface MeasureRequest {
   epsilonLog2: number;
   estimator: Estimator;
   directions: readonly number[];
-  /** Indices into the training examples. */
-  batch: readonly number[];
+  /** The group's batch. */
+  examples: readonly Example[];
 }
 
 export interface MeasuredLoss {
@@ -32,12 +38,12 @@ export interface MeasuredLoss {
 }
 
 export interface Evaluation {
+  /** Mean loss; 1 - score where the objective has no loss of its own (-score for rewards). */
   loss: number;
-  accuracy: number;
+  /** The objective's metric. */
+  score: number;
   examples: number;
   forwards: number;
-  /** Predicted class of every example asked for, in order; ties are the lowest class. */
-  predictions: Int32Array;
 }
 
 export interface EvaluatorStats {
@@ -51,18 +57,20 @@ export interface EvaluatorStats {
 /** Every call with its arguments and its answer. */
 export interface Calls {
   load: { request: LoadRequest; answer: { stateHash: string } };
-  setExamples: { request: { name: ExamplesName; blob: Uint8Array }; answer: { count: number } };
+  setHeldout: { request: { shards: readonly Uint8Array[] }; answer: { count: number } };
   /** Puts the initial state back, then applies the commits. */
   reset: { request: { commits: readonly Commit[] }; answer: null };
   replay: { request: { commits: readonly Commit[] }; answer: null };
   measure: { request: MeasureRequest; answer: { losses: MeasuredLoss[]; aborted: boolean } };
-  evaluate: { request: { name: ExamplesName; batch: number; indices?: readonly number[] }; answer: Evaluation };
+  /** Over the held-out examples. */
+  evaluate: { request: { batch: number }; answer: Evaluation };
+  /** What the model says of examples: scores of each class (or the number), or generated tokens. */
+  predict: { request: { examples: readonly Example[] }; answer: { scores: number[][]; generated: number[][] } };
   stateHash: { request: null; answer: { stateHash: string; clampedShare: number } };
   read: { request: null; answer: Int32Array[] };
   stats: { request: null; answer: EvaluatorStats };
 }
 
-export type ExamplesName = "train" | "heldout";
 export type CallName = keyof Calls;
 
 export type ToThread =

@@ -3,7 +3,8 @@
  * forward pass, and theta never crosses the thread but as copies.
  */
 import { Worker } from "node:worker_threads";
-import type { CallName, Calls, FromThread, ToThread } from "./calls.ts";
+import type { Manifest } from "../protocol/manifest.ts";
+import type { CallName, Calls, FromThread, LoadRequest, ToThread } from "./calls.ts";
 
 export interface Evaluator {
   /** Asks the thread. Rejects with the thread's fault, in its own words, or when the thread is gone. */
@@ -57,5 +58,21 @@ export function startEvaluator({ threads }: { threads: number }): Evaluator {
       thread.postMessage({ close: true } satisfies ToThread);
       return exited;
     },
+  };
+}
+
+/** What an evaluator loads of a job whose blobs are on disk, frozen weights beside the graph. */
+export function loadRequestOf(
+  { model, initial, tokenizer, tensors, key, inputs, objective }: Manifest,
+  pathOf: (id: string) => string,
+): LoadRequest {
+  return {
+    graphFile: pathOf(model.id),
+    initialFile: pathOf(initial.id),
+    tokenizerFile: tokenizer && pathOf(tokenizer.id),
+    tensors,
+    key,
+    inputs,
+    objective,
   };
 }

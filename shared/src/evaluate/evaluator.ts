@@ -4,18 +4,21 @@
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
-import { decodeExamples, type Examples } from "../data/examples.ts";
+import { decodeShard, type Example } from "../data/examples.ts";
+import { loadTokenizer } from "../data/tokenizer.ts";
 import { createParameters, type Move, type Parameters } from "../zo/kernel.ts";
 import { elementsOf } from "../zo/lattice.ts";
-import type { Calls, Evaluation, EvaluatorStats, ExamplesName, FromThread, LoadRequest, MeasureRequest, ToThread } from "./calls.ts";
-import { type ModelSession, meanOf, openModelSession, predictionsOf } from "./session.ts";
+import type { Calls, Evaluation, EvaluatorStats, FromThread, LoadRequest, MeasureRequest, ToThread } from "./calls.ts";
+import { createJudge, type Judge } from "./judge.ts";
+import { loadReward, type Reward } from "./reward.ts";
+import { type ModelSession, openModelSession } from "./session.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("the evaluator runs in a worker_thread");
 const { threads } = workerData as { threads: number };
 
-let job: { parameters: Parameters; session: ModelSession; initialFile: string } | undefined;
-const examples = new Map<ExamplesName, Examples>();
+let job: { parameters: Parameters; session: ModelSession; judge: Judge; reward: Reward | null; initialFile: string } | undefined;
+let heldout: Example[] = [];
 const stats: EvaluatorStats = { forwards: 0, evalForwards: 0, forwardSeconds: 0, busySeconds: 0 };
 const aborted = new Set<number>();
 const queue: Exclude<ToThread, { abort: number } | { close: true }>[] = [];
@@ -27,12 +30,6 @@ const yieldToMessages = () => new Promise<void>((resolve) => setImmediate(resolv
 function loaded() {
   if (job === undefined) throw new Error("no job is loaded");
   return job;
-}
-
-function examplesOf(name: ExamplesName): Examples {
-  const found = examples.get(name);
-  if (found === undefined) throw new Error(`no ${name} examples are set`);
-  return found;
 }
 
 /** Reads the initial state tensor by tensor, so that no second copy of all parameters ever exists. */
@@ -53,18 +50,25 @@ function loadInitial(parameters: Parameters, file: string): void {
   }
 }
 
-async function load({ graph, tensors, key, initialFile }: LoadRequest) {
+async function load({ graphFile, tensors, key, initialFile, inputs, objective, tokenizerFile }: LoadRequest) {
   const parameters = createParameters(tensors, key);
   loadInitial(parameters, initialFile);
+  const tokenizer = tokenizerFile === null ? null : await loadTokenizer(tokenizerFile);
+  if (tokenizer?.ok === false) throw new Error(tokenizer.message);
+  const rewarding = objective.reward === null ? null : await loadReward(objective.reward);
+  if (rewarding?.ok === false) throw new Error(`the reward: ${rewarding.message}`);
+  const reward = rewarding?.reward ?? null;
+  const session = await openModelSession(graphFile, parameters, threads);
+  const judge = createJudge({ session, inputs, objective, decode: tokenizer?.decode ?? null, reward, pause: yieldToMessages });
   await job?.session.release();
-  job = { parameters, session: await openModelSession(graph, parameters, threads), initialFile };
+  job?.reward?.close();
+  job = { parameters, session, judge, reward, initialFile };
   return { stateHash: parameters.stateHash() };
 }
 
 async function measure(id: number, request: MeasureRequest): Promise<Calls["measure"]["answer"]> {
-  const { parameters, session } = loaded();
-  const { step, group, m, epsilonLog2, estimator, directions } = request;
-  const batch = examplesOf("train").batch(request.batch);
+  const { parameters, session, judge } = loaded();
+  const { step, group, m, epsilonLog2, estimator, directions, examples } = request;
   const losses: Calls["measure"]["answer"]["losses"] = [];
   let standing: Move[] = [];
   /** One pass: undoes where theta stands and goes to `next`. */
@@ -75,10 +79,9 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   };
   const lossAt = async (k: number, n: number) => {
     moveTo([{ k, n }]);
-    const { losses } = await session.forward(batch);
-    stats.forwards++;
-    await yieldToMessages();
-    return meanOf(losses);
+    const observed = await judge.observe(examples);
+    stats.forwards += observed.forwards;
+    return judge.lossOf([observed]);
   };
   const from = { wall: performance.now(), forward: session.seconds() };
   try {
@@ -95,26 +98,21 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   return { losses, aborted: aborted.has(id) };
 }
 
-async function evaluate({ name, batch, indices }: Calls["evaluate"]["request"]): Promise<Evaluation> {
-  const { session } = loaded();
-  const set = examplesOf(name);
-  const asked = indices ?? Array.from({ length: set.count }, (_, i) => i);
-  const predictions = new Int32Array(asked.length);
-  let lossSum = 0;
-  let correct = 0;
-  let forwards = 0;
-  for (let from = 0; from < asked.length && !closing; from += batch) {
-    const forward = await session.forward(set.batch(asked.slice(from, from + batch)));
-    forwards++;
-    for (const loss of forward.losses) lossSum += loss;
-    predictionsOf(forward).forEach((prediction, row) => {
-      predictions[from + row] = prediction;
-      if (prediction === set.labels[asked[from + row] as number]) correct++;
-    });
-    await yieldToMessages();
-  }
+async function evaluate({ batch }: Calls["evaluate"]["request"]): Promise<Evaluation> {
+  const { judge } = loaded();
+  const observed: Awaited<ReturnType<Judge["observe"]>>[] = [];
+  for (let from = 0; from < heldout.length && !closing; from += batch)
+    observed.push(await judge.observe(heldout.slice(from, from + batch)));
+  const forwards = observed.reduce((sum, one) => sum + one.forwards, 0);
   stats.evalForwards += forwards;
-  return { loss: lossSum / asked.length, accuracy: correct / asked.length, examples: asked.length, forwards, predictions };
+  return { loss: judge.lossOf(observed) ?? Number.NaN, score: judge.scoreOf(observed), examples: heldout.length, forwards };
+}
+
+async function predict({ examples }: Calls["predict"]["request"]): Promise<Calls["predict"]["answer"]> {
+  const { judge } = loaded();
+  const generated = await judge.generate(examples);
+  const { scores } = await judge.observe(examples);
+  return { scores, generated };
 }
 
 /** Applying commits is part of a worker's busy time. */
@@ -129,11 +127,9 @@ async function serve(call: (typeof queue)[number]): Promise<unknown> {
   switch (call.name) {
     case "load":
       return load(call.request);
-    case "setExamples": {
-      const set = decodeExamples(call.request.blob);
-      examples.set(call.request.name, set);
-      return { count: set.count };
-    }
+    case "setHeldout":
+      heldout = call.request.shards.flatMap(decodeShard);
+      return { count: heldout.length };
     case "reset":
       loadInitial(loaded().parameters, loaded().initialFile);
       loaded().parameters.replay(call.request.commits);
@@ -144,6 +140,8 @@ async function serve(call: (typeof queue)[number]): Promise<unknown> {
       return measure(call.id, call.request);
     case "evaluate":
       return evaluate(call.request);
+    case "predict":
+      return predict(call.request);
     case "stateHash":
       return { stateHash: loaded().parameters.stateHash(), clampedShare: loaded().parameters.clampedShare() };
     case "read":

@@ -3,20 +3,26 @@
  * the next forward sees. The only file that calls onnxruntime-node.
  */
 import * as ort from "onnxruntime-node";
-import type { Batch } from "../data/examples.ts";
+import type { Feed } from "../data/feeds.ts";
 import type { Parameters } from "../zo/kernel.ts";
 
+/** The outputs that an objective's graph may have (model/objective.ts). */
 export interface Forward {
-  /** Loss of every row. */
-  losses: Float32Array;
-  /** Row-major [rows, classes]. */
-  logits: Float32Array;
-  classes: number;
+  /** Of every row, or of every place of every row. */
+  losses: Float32Array | null;
+  /** Row-major [rows, classes], or [rows]. */
+  scores: Float32Array | null;
+  /** Most likely next token at every place, row-major [rows, columns]. */
+  predicted: BigInt64Array | null;
+  /** Most likely next token of every row. */
+  next: BigInt64Array | null;
 }
 
 export interface ModelSession {
-  /** One forward pass over a batch at the parameters as they are in memory now. */
-  forward(batch: Batch): Promise<Forward>;
+  /** Which of the objective's inputs the graph has. */
+  inputNames: readonly string[];
+  /** One forward pass at the parameters as they are in memory now. */
+  forward(feeds: Readonly<Record<string, Feed>>): Promise<Forward>;
   /** Time spent inside the runtime since the start, in seconds. */
   seconds(): number;
   release(): Promise<void>;
@@ -24,17 +30,19 @@ export interface ModelSession {
 
 /**
  * Opens a session. Threads are pinned, because results may differ between thread counts, and do not spin, because several
- * sessions on one machine would spin against each other (measured). Throws the runtime's error, which names the node.
+ * sessions on one machine would spin against each other (measured). By path, so that frozen weights beside the graph are mapped into
+ * memory. Throws the runtime's error, which names the node.
  */
-export async function openModelSession(graph: Uint8Array, parameters: Parameters, threads: number): Promise<ModelSession> {
-  const session = await ort.InferenceSession.create(graph, {
+export async function openModelSession(graphFile: string, parameters: Parameters, threads: number): Promise<ModelSession> {
+  const session = await ort.InferenceSession.create(graphFile, {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
-    extra: { session: { intra_op: { allow_spinning: "0" } } },
+    // A 4-bit base keeps its float activations: rounded to 8 bits, the loss would move in steps (model/base.ts).
+    extra: { session: { intra_op: { allow_spinning: "0" }, qdq_matmulnbits_accuracy_level: "1" } },
   });
   const theta: Record<string, ort.Tensor> = {};
   parameters.tensors.forEach(({ name, shape }, t) => {
@@ -42,38 +50,22 @@ export async function openModelSession(graph: Uint8Array, parameters: Parameters
   });
   let seconds = 0;
   return {
-    async forward({ inputIds, attentionMask, labels, rows, columns }) {
-      const feeds = {
-        ...theta,
-        input_ids: new ort.Tensor("int64", inputIds, [rows, columns]),
-        attention_mask: new ort.Tensor("int64", attentionMask, [rows, columns]),
-        labels: new ort.Tensor("int64", labels, [rows]),
-      };
+    inputNames: session.inputNames.filter((name) => !(name in theta)),
+    async forward(given) {
+      const feeds = { ...theta };
+      for (const [name, { type, data, dims }] of Object.entries(given))
+        feeds[name] = new ort.Tensor(type as "int64", data as BigInt64Array, dims);
       const from = performance.now();
       const outputs = await session.run(feeds);
       seconds += (performance.now() - from) / 1000;
-      const { loss, logits } = outputs;
-      if (loss === undefined || logits === undefined) throw new Error('the graph has no outputs "loss" and "logits"');
-      return { losses: loss.data as Float32Array, logits: logits.data as Float32Array, classes: logits.dims.at(-1) as number };
+      return {
+        losses: (outputs["zoswarm/loss"]?.data ?? null) as Float32Array | null,
+        scores: (outputs["zoswarm/scores"]?.data ?? null) as Float32Array | null,
+        predicted: (outputs["zoswarm/predicted"]?.data ?? null) as BigInt64Array | null,
+        next: (outputs["zoswarm/next"]?.data ?? null) as BigInt64Array | null,
+      };
     },
     seconds: () => seconds,
     release: () => session.release(),
   };
-}
-
-/** Mean of per-example losses in float64; null where it is not finite. */
-export function meanOf(losses: Float32Array): number | null {
-  let sum = 0;
-  for (const loss of losses) sum += loss;
-  const mean = sum / losses.length;
-  return Number.isFinite(mean) ? mean : null;
-}
-
-/** The class of the highest logit of each row; the lowest such class where they tie. */
-export function predictionsOf({ logits, classes }: Forward): number[] {
-  return Array.from({ length: logits.length / classes }, (_, row) => {
-    let best = 0;
-    for (let c = 1; c < classes; c++) if ((logits[row * classes + c] as number) > (logits[row * classes + best] as number)) best = c;
-    return best;
-  });
 }
