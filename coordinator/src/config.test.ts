@@ -46,7 +46,9 @@ describe("readJobFile", () => {
         tokenizer: join(folder, "sub", "t.json"),
         heldout: join(folder, "h.jsonl"),
         ...{ maxTokens: 128, groups: 1, directionsLog2: 4, batch: 16, epsilonLog2: -10, estimator: "one-sided", rule: "normalised" },
-        ...{ gains: [], evaluateEvery: 10, deadlineSeconds: 30, quorum: 0.5 },
+        ...{ gains: [], evaluateEvery: 10, deadlineSeconds: 30, quorum: 0.5, trained: "full", seed: "zoswarm" },
+        ...{ objective: "classification", measure: "loss", on: "completion", packed: false },
+        columns: { text: "text", label: "label", value: "value", target: "target", inputs: {} },
       },
     });
     expect(await read(LEAST)).toEqual(answer);
@@ -92,8 +94,9 @@ describe("readJobFile", () => {
   });
 
   it("says which keys are missing", async () => {
-    expect((await faultsOf({})).map((fault) => fault.replace(/ \(.*/, ""))).toEqual(
-      Object.keys(LEAST).map((key) => `  ${key}: is missing`),
+    const { tokenizer: _, ...needed } = LEAST;
+    expect((await faultsOf({})).map((fault) => fault.replace(/( \(|; ).*/, ""))).toEqual(
+      [...Object.keys(needed), "tokenizer"].map((key) => `  ${key}: is missing`),
     );
   });
 
@@ -104,6 +107,33 @@ describe("readJobFile", () => {
     expect(await faultsOf({ ...LEAST, ...many, groups: 65 })).toEqual([expect.stringContaining("  groups: ")]);
     expect(await faultsOf({ ...LEAST, directionsLog2: 1 })).toEqual([expect.stringContaining("at least 2 (it is 1)")]);
     expect(await read({ ...LEAST, directionsLog2: 1, estimator: "two-sided" })).toMatchObject({ ok: true });
+  });
+
+  it("refuses what the objective cannot use, with what it needs", async () => {
+    for (const [keys, fault] of [
+      [{ objective: "masked-lm" }, "  words: objective masked-lm needs a label word for each class"],
+      [{ words: ["bad", "good"] }, "  template: label words need a prompt"],
+      [{ objective: "regression", completion: "x" }, "  completion: is for objective causal-lm; the objective is regression"],
+      [{ objective: "reward" }, "  reward: the objective needs a JavaScript file"],
+      [{ reward: "r.js" }, "  reward: is not used"],
+      [{ measure: "exact-match" }, "  generate: exact-match compares generated text"],
+      [{ generate: { tokens: 4 } }, "  generate: is for exact-match and rewards"],
+      [{ objective: "causal-lm", packed: true, template: "{text}" }, "  packed: is for plain texts"],
+      [{ objective: "regression", measure: "accuracy" }, "  measure: accuracy needs classes"],
+      [{ tokenizer: undefined }, "  tokenizer: is missing; or else columns.inputs"],
+    ] as const)
+      expect(await faultsOf({ ...LEAST, ...keys })).toEqual([expect.stringContaining(fault)]);
+    const { tokenizer: _, ...pictures } = LEAST;
+    expect(await read({ ...pictures, columns: { inputs: { image: "pixels" } } })).toMatchObject({ ok: true });
+  });
+
+  it("takes data files with their format, and places all of them beside the job file", async () => {
+    const train = { file: "t.txt", format: "text", by: "paragraph" };
+    expect(await read({ ...LEAST, train, heldout: { share: 0.1 } })).toMatchObject({
+      ok: true,
+      job: { train: { ...train, file: join(folder, "t.txt") }, heldout: { share: 0.1 } },
+    });
+    expect(await faultsOf({ ...LEAST, heldout: { share: 1 } })).toEqual([expect.stringContaining("  heldout")]);
   });
 
   it("refuses what is no list of keys, no YAML, or not there", async () => {

@@ -4,52 +4,13 @@
  */
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { ESTIMATORS } from "@zoswarm/shared/protocol/announcement";
-import { shownText } from "@zoswarm/shared/protocol/entries";
-import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { parse as parseYaml } from "yaml";
-import * as z from "zod";
-
-const path = z.string().min(1);
-
-export const jobFileSchema = z.strictObject({
-  name: shownText(LIMITS.nameCharactersMax).min(1),
-  /** ONNX text classifier, float32 weights; Hugging Face tokenizer.json; JSONL rows of {"text", "label"}. */
-  model: path,
-  tokenizer: path,
-  train: path,
-  heldout: path,
-  /** Names of the classes for people, at the index that is their label. */
-  labels: z.array(shownText(LIMITS.nameCharactersMax).min(1)).min(2).optional(),
-  /** Tokens of a text that the model sees; the rest is cut. */
-  maxTokens: z.int().min(1).max(4096).default(128),
-  steps: z.int().min(1).max(100_000_000),
-  /** Batches measured in one step, each by its own 2^directionsLog2 directions. */
-  groups: z.int().min(1).max(LIMITS.groupsPerStepMax).default(1),
-  directionsLog2: z.int().min(0).max(16).default(4),
-  batch: z.int().min(1).max(4096).default(16),
-  /** epsilon = 2^epsilonLog2: how far a direction is followed to measure the loss. */
-  epsilonLog2: z.int().min(-24).max(0).default(-10),
-  estimator: z.enum(ESTIMATORS).default("one-sided"),
-  rule: z.enum(["plain", "normalised"]).default("normalised"),
-  /** theta moves by rate * (projected gradient) along each direction; under `normalised` the gradient is divided by the step's rms. */
-  rate: z.number().positive().max(1000),
-  /** Tensors to move 2^gain times as far; `*` in a pattern is any text. A new head beside pretrained weights wants 5. */
-  gains: z.array(z.strictObject({ pattern: z.string().min(1), gain: z.int().min(-8).max(8) })).default([]),
-  /** Steps between held-out evaluations, which are also where replicas are compared. */
-  evaluateEvery: z.int().min(1).max(1_000_000).default(10),
-  /** How long a step waits for its slowest worker. */
-  deadlineSeconds: z.number().min(0.1).max(3600).default(30),
-  /** The share of a step's directions that suffices at the deadline. */
-  quorum: z.number().min(0).max(1).default(0.5),
-});
-export type JobFile = z.output<typeof jobFileSchema>;
+import type * as z from "zod";
+import { type DataFile, type JobFile, jobFileSchema, misfitsOf } from "./jobfile.ts";
 
 export type ReadJobFile =
   | { ok: true; job: JobFile }
   | { ok: false; code: "job-unreadable" | "job-malformed" | "job-invalid"; message: string };
-
-const FILES = ["model", "tokenizer", "train", "heldout"] as const;
 
 /** Reads a job file; the paths in the answer are absolute. */
 export async function readJobFile(file: string): Promise<ReadJobFile> {
@@ -72,7 +33,18 @@ export async function readJobFile(file: string): Promise<ReadJobFile> {
     return { ok: false, code: "job-invalid", message };
   }
   const job = parsed.data;
-  for (const key of FILES) job[key] = resolve(dirname(file), job[key]);
+  const absolute = (path: string) => resolve(dirname(file), path);
+  const located = <T extends JobFile["train"] | JobFile["heldout"]>(data: T): T =>
+    typeof data === "string"
+      ? (absolute(data) as T)
+      : "file" in (data as object)
+        ? ({ ...(data as object), file: absolute((data as DataFile).file) } as T)
+        : data;
+  job.model = absolute(job.model);
+  job.train = located(job.train);
+  job.heldout = located(job.heldout);
+  if (job.tokenizer !== undefined) job.tokenizer = absolute(job.tokenizer);
+  if (job.reward !== undefined) job.reward = absolute(job.reward);
   return { ok: true, job };
 }
 
@@ -88,24 +60,4 @@ function faultsOf(issue: z.core.$ZodIssue, root: unknown): string[] {
   if (path === "") return [`  it must be a list of keys and values, like "steps: 100" (it is ${JSON.stringify(value)?.slice(0, 80)})`];
   if (value === undefined) return [`  ${path}: is missing (${issue.code === "invalid_type" ? `a ${issue.expected}` : issue.message})`];
   return [`  ${path}: ${issue.message} (it is ${JSON.stringify(value)?.slice(0, 80)})`];
-}
-
-const stepShape = z.object(jobFileSchema.pick({ groups: true, directionsLog2: true, estimator: true }).shape);
-
-/** What each key allows but all together do not. Nothing where one of them is a fault by itself. */
-function misfitsOf(value: unknown): string[] {
-  const parsed = stepShape.safeParse(value);
-  if (!parsed.success) return [];
-  const { groups, directionsLog2, estimator } = parsed.data;
-  const directions = groups * 2 ** directionsLog2;
-  const faults: string[] = [];
-  if (directions > LIMITS.directionsPerStepMax)
-    faults.push(
-      `  groups, directionsLog2: groups x 2^directionsLog2 is ${directions} directions a step; at most ${LIMITS.directionsPerStepMax} fit: lower one of them`,
-    );
-  if (estimator === "one-sided" && directionsLog2 < 2)
-    faults.push(
-      `  directionsLog2: estimator one-sided needs groups of at least 4 directions, so at least 2 (it is ${directionsLog2}); or else use estimator: two-sided`,
-    );
-  return faults;
 }

@@ -126,17 +126,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   async function evaluateHere(step: number): Promise<void> {
     // Both calls stand in the evaluator's queue before any later commit: they see the state after `step`.
     const [evaluation, hashed] = await Promise.all([
-      evaluator.call("evaluate", { name: "heldout", batch: manifest.job.batch }),
+      evaluator.call("evaluate", { batch: manifest.job.batch }),
       evaluator.call("stateHash", null),
     ]);
     evalForwards += evaluation.forwards;
     stateHash = hashed.stateHash;
     if (hashed.clampedShare > 0.001)
       log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
-    const { loss, accuracy, examples } = evaluation;
+    const { loss, score, examples } = evaluation;
     if (!Number.isFinite(loss))
       throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
-    enqueue({ kind: "evaluated", step, stateHash, loss, accuracy, examples, nowMs: performance.now() });
+    enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, nowMs: performance.now() });
   }
 
   async function perform(effect: RoundEffect): Promise<void> {

@@ -1,12 +1,12 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { decodeExamples } from "@zoswarm/shared/data/examples";
+import { decodeIndex, decodeShard } from "@zoswarm/shared/data/examples";
 import { createGraph } from "@zoswarm/shared/model/graph";
 import { writeModel } from "@zoswarm/shared/model/onnx";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type JobFile, readJobFile } from "./config.ts";
+import { readJobFile } from "./config.ts";
 import { createJob } from "./create.ts";
 import { filesOf, type JobSpec, readFolder, readFolderKey, refuseOther, specOf } from "./folder.ts";
 import { refuseFull } from "./room.ts";
@@ -43,7 +43,7 @@ async function specWith(over: Record<string, unknown> = {}): Promise<JobSpec> {
   writeFileSync(at("job.json"), JSON.stringify({ name: "Test", ...files, steps: 3, rate: 0.01, maxTokens: 2, ...over }));
   const read = await readJobFile(at("job.json"));
   if (!read.ok) throw new Error(read.message);
-  const hashed = await specOf(read.job as JobFile);
+  const hashed = await specOf(read.job);
   if (!hashed.ok) throw new Error(hashed.message);
   return hashed.spec;
 }
@@ -52,11 +52,23 @@ describe("createJob", () => {
   it("makes a folder that is whole: settings, data, weights, and a key for its owner alone", async () => {
     const spec = await specWith({ deadlineSeconds: 2.5 });
     const data = join(dir, "deep", "data");
-    expect(await createJob(spec, data)).toEqual({ ok: true, frozen: [], truncated: 1, trainRows: 2, heldoutRows: 1 });
+    expect(await createJob(spec, data)).toEqual({
+      ok: true,
+      frozen: [],
+      switchedOff: [],
+      doubts: [],
+      truncated: 1,
+      trainRows: 2,
+      heldoutRows: 1,
+    });
     expect(readdirSync(join(dir, "deep"))).toEqual(["data"]);
     const folder = readFolder(data);
     if (!folder.ok) throw new Error(folder.message);
-    expect(folder.manifest).toMatchObject({ name: "Test", classes: 2, job: { steps: 3, rate: 0.01, deadlineMs: 2500 } });
+    expect(folder.manifest).toMatchObject({
+      name: "Test",
+      objective: { kind: "classes", classes: 2 },
+      job: { steps: 3, rate: 0.01, deadlineMs: 2500 },
+    });
     expect(folder.manifest.tensors.map(({ name, shape }) => ({ name, shape }))).toEqual([
       { name: "embeddings", shape: [3, 2] },
       { name: "classifier", shape: [2, 2] },
@@ -68,11 +80,16 @@ describe("createJob", () => {
     const blobs = await openBlobFiles(files.blobs);
     for (const { id } of [folder.manifest.model, folder.manifest.initial, folder.manifest.examples])
       expect(await blobs.verify(id)).toBe(true);
-    // What volunteers can fetch: these three, and not what is held out.
-    expect(readdirSync(files.blobs).filter((name) => name.endsWith(".blob"))).toHaveLength(3);
-    expect(decodeExamples(readFileSync(files.heldout)).count).toBe(1);
-    const train = decodeExamples(readFileSync(blobs.path(folder.manifest.examples.id)));
-    expect([[...train.tokens(0)], [...train.tokens(1)], [...train.labels]]).toEqual([[1, 1], [2], [0, 1]]);
+    expect(decodeShard(readFileSync(files.heldout))).toMatchObject([{ tokens: Uint32Array.of(2, 2), label: 1 }]);
+    const index = decodeIndex(readFileSync(blobs.path(folder.manifest.examples.id)));
+    expect(index).toMatchObject({ count: 2, labels: Int32Array.of(0, 1) });
+    // What volunteers can fetch: graph, weights, index and shards, and not what is held out.
+    expect(readdirSync(files.blobs).filter((name) => name.endsWith(".blob"))).toHaveLength(3 + index.shards.length);
+    const train = index.shards.flatMap(({ id }) => decodeShard(readFileSync(blobs.path(id))));
+    expect(train).toMatchObject([
+      { tokens: Uint32Array.of(1, 1), label: 0 },
+      { tokens: Uint32Array.of(2), label: 1 },
+    ]);
   });
 
   it("gives every job a key of its own", async () => {

@@ -2,29 +2,40 @@
  * Makes a job: from a job file's model and data to a data folder that is whole. Everything that can be refused is refused before
  * the folder gets its name, and what was written until then is removed, also when the process is told to stop.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { rmdirSync, rmSync } from "node:fs";
-import { chmod, copyFile, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
-import { readDataset } from "@zoswarm/shared/data/dataset";
-import { decodeExamples, encodeExamples } from "@zoswarm/shared/data/examples";
-import { loadTokenizer, tokenizeRows } from "@zoswarm/shared/data/tokenizer";
-import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
-import { importModel } from "@zoswarm/shared/model/importer";
-import { type Manifest, manifestBytes } from "@zoswarm/shared/protocol/manifest";
+import { chmod, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { type Example, encodeIndex, encodeShard, SHARD_BYTES_MAX, shardsOf } from "@zoswarm/shared/data/examples";
+import { fixedLengthOf } from "@zoswarm/shared/data/feeds";
+import { loadTokenizer } from "@zoswarm/shared/data/tokenizer";
+import type { LoadRequest } from "@zoswarm/shared/evaluate/calls";
+import { type Evaluator, loadRequestOf, startEvaluator } from "@zoswarm/shared/evaluate/client";
+import { loadReward } from "@zoswarm/shared/evaluate/reward";
+import type { Externalized } from "@zoswarm/shared/model/freeze";
+import { joinInitial } from "@zoswarm/shared/model/importer";
+import { writeModel } from "@zoswarm/shared/model/onnx";
+import { type Manifest, manifestBytes, readManifest } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey } from "@zoswarm/shared/protocol/signing";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { splitTensors } from "@zoswarm/shared/zo/apply";
-import type { Key, TensorSpec } from "@zoswarm/shared/zo/lattice";
+import type { Key } from "@zoswarm/shared/zo/lattice";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
-import { type Fault, filesOf, type JobSpec } from "./folder.ts";
+import { readData } from "./data.ts";
+import { type Fault, type Found, filesOf, type JobSpec } from "./folder.ts";
+import { buildGraph } from "./graph.ts";
+import { keepModel } from "./keep.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
 
 /** What the launcher should know about the job that was made. */
 export interface Made {
   frozen: { name: string; reason: string }[];
+  /** Nodes that only matter in training. */
+  switchedOff: string[];
+  /** What is most likely a mistake. */
+  doubts: string[];
   truncated: number;
   trainRows: number;
   heldoutRows: number;
@@ -62,7 +73,8 @@ export async function createJob(spec: JobSpec, dir: string): Promise<({ ok: true
     isMade = true;
     return made;
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code, message, fault } = error as NodeJS.ErrnoException & { fault?: Fault<string> };
+    if (fault !== undefined) return { ...fault, message: fault.message.replaceAll(partial, dir) };
     if (code === "ENOSPC" || code === "EDQUOT")
       return {
         ok: false,
@@ -88,47 +100,69 @@ function removeEmpty(from: string, to: string): void {
 
 async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Promise<({ ok: true } & Made) | Fault<string>> {
   const files = filesOf(dir);
-  const imported = importModel(Uint8Array.from(await readFile(spec.model)), spec);
-  if (!imported.ok) return { ...imported, message: `model ${spec.model}: ${imported.message}` };
-  const { tensors, graph, initial, frozen } = imported;
-  const data = await readExamples(spec, imported.classes);
+  const key = [...new Uint32Array(Uint8Array.from(randomBytes(16)).buffer)] as unknown as Key;
+  const loaded = spec.tokenizer === undefined ? null : await loadTokenizer(spec.tokenizer);
+  if (loaded?.ok === false) return loaded;
+  const tokenizer = loaded?.ok ? loaded : null;
+  const reward = await readReward(spec);
+  if (!reward.ok) return reward;
+  const built = buildGraph(spec, { tokenizer, reward: reward.source, seed: await seedOf(spec.seed) });
+  if (!built.ok) return { ...built, message: `model ${spec.model}: ${built.message}` };
+  const data = await readData(spec, {
+    objective: built.objective,
+    features: built.features,
+    tokenizer,
+    fixedLength: fixedLengthOf(built.inputs),
+  });
   if (!data.ok) return data;
-  if (spec.labels !== undefined && spec.labels.length !== data.classes) {
-    const message = `labels: ${spec.labels.length} names for the model's ${data.classes} classes; give one name for each, or none`;
-    return { ok: false, code: "labels-misfit", message };
+  const objective = { ...built.objective, classes: data.classes };
+  const initial = joinInitial(built.tensors, built.initial());
+  const { perShard, shards } = shardsOf(data.train);
+  const encoded = shards.map(encodeShard);
+  const heldout = encodeShard(data.heldout);
+  if (heldout.byteLength > SHARD_BYTES_MAX) {
+    const message = `heldout: ${data.heldout.length} examples are ${heldout.byteLength} bytes; at most ${SHARD_BYTES_MAX} fit: hold out fewer`;
+    return { ok: false, code: "heldout-too-large", message };
   }
-  const blobBytes = [graph, initial, data.train];
-  const copied = await Promise.all([spec.model, spec.tokenizer].map(async (file) => (await stat(file)).size));
-  const needed = [...copied, ...blobBytes.map(({ byteLength }) => byteLength), data.heldout.byteLength, LEDGER_BYTES];
+  const base = built.at("frozen");
+  const copied = await Promise.all([spec.model, ...(spec.tokenizer ? [spec.tokenizer] : [])].map(async (file) => (await stat(file)).size));
+  const shardBytes = encoded.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const full = await refuseFull(
     dir,
-    needed.reduce((sum, bytes) => sum + bytes, 0),
+    [...copied, 2 * base.bytes, initial.byteLength, shardBytes, heldout.byteLength, LEDGER_BYTES].reduce((a, b) => a + b),
   );
   if (full !== null) return full;
   const blobs = await openBlobFiles(files.blobs);
-  const stored: { id: string; bytes: number }[] = [];
-  for (const bytes of blobBytes) {
-    const put = await blobs.put(bytes);
-    if (!put.ok) return put;
-    stored.push({ id: put.id, bytes: put.bytes });
-  }
-  const [model, initialBlob, examples] = stored as [Manifest["model"], Manifest["initial"], Manifest["examples"]];
-  const key = [...new Uint32Array(Uint8Array.from(randomBytes(16)).buffer)] as unknown as Key;
-  const tried = await tryModel(startTrial(), { graph, tensors, key, initialFile: blobs.path(initialBlob.id) }, data);
-  if (!tried.ok) return { ...tried, message: `model ${spec.model}: ${tried.message}` };
+  const put = async (source: Uint8Array | { file: string }) => {
+    const stored = await blobs.put(source);
+    if (!stored.ok) throw Object.assign(new Error(stored.message), { fault: stored });
+    return { id: stored.id, bytes: stored.bytes };
+  };
+  const frozen = base.bytes === 0 ? null : await putFrozen(base, join(dir, "frozen"), put);
+  const model = await put(writeModel(built.at(frozen === null ? "frozen" : basename(blobs.path(frozen.id))).model));
+  const initialBlob = await put(initial);
+  const named = [];
+  for (const bytes of encoded) named.push(await put(bytes));
+  const labels = Int32Array.from(data.train, ({ label }) => label);
+  const examples = await put(encodeIndex({ count: data.train.length, perShard, labels, shards: named }));
+  const tokenizerBlob = spec.tokenizer !== undefined && objective.generate > 0 ? await put({ file: spec.tokenizer }) : null;
   const { privatePem, publicHex } = createCommitKey();
   const manifest: Manifest = {
     version: PROTOCOL_VERSION,
     name: spec.name,
     key: [...key],
     commitKey: publicHex,
-    stateHash: stateHash(splitTensors(initial, tensors)),
+    stateHash: stateHash(splitTensors(initial, built.tensors)),
     staleness: 0,
     model,
+    frozen,
+    tokenizer: tokenizerBlob,
     initial: initialBlob,
     examples,
-    tensors: tensors.map(({ name, shape, q, gain }) => ({ name, shape: [...shape], q, gain })),
-    classes: data.classes,
+    shardBytes,
+    inputs: built.inputs,
+    objective,
+    tensors: built.tensors.map(({ name, shape, q, gain }) => ({ name, shape: [...shape], q, gain })),
     job: {
       steps: spec.steps,
       groups: spec.groups,
@@ -143,60 +177,85 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
       quorum: spec.quorum,
     },
   };
-  await writeFile(files.heldout, data.heldout);
-  await copyFile(spec.model, files.model);
-  await copyFile(spec.tokenizer, files.tokenizer);
+  const bytes = manifestBytes(manifest);
+  const valid = readManifest(bytes);
+  if (!valid.ok) return { ok: false, code: "job-too-large", message: `the job cannot be described: ${valid.message}` };
+  const tried = await tryModel(startTrial(), loadRequestOf(manifest, blobs.path), data);
+  if (!tried.ok) return { ...tried, message: `model ${spec.model}: ${tried.message}` };
+  await writeFile(files.heldout, heldout);
+  const kept = await keepModel(spec, files.model);
+  if (!kept.ok) return kept;
+  if (spec.tokenizer !== undefined) await copyFile(spec.tokenizer, files.tokenizer);
+  const found: Found = { adapters: built.adapters, labels: data.labels };
+  await writeFile(files.found, `${JSON.stringify(found, null, 1)}\n`);
   await writeFile(files.commitKey, privatePem, { mode: 0o600 });
   await chmod(files.commitKey, 0o600);
-  await writeFile(files.manifest, manifestBytes(manifest));
+  await writeFile(files.manifest, bytes);
   await writeFile(files.spec, `${JSON.stringify(spec, null, 1)}\n`);
-  return { ok: true, frozen, truncated: data.truncated, trainRows: data.trainRows, heldoutRows: data.heldoutRows };
-}
-
-type Data =
-  | { ok: true; train: Uint8Array; heldout: Uint8Array; classes: number; truncated: number; trainRows: number; heldoutRows: number }
-  | Fault<string>;
-
-async function readExamples(spec: JobSpec, modelClasses: number | null): Promise<Data> {
-  const tokenizer = await loadTokenizer(spec.tokenizer);
-  if (!tokenizer.ok) return tokenizer;
-  const train = await readDataset(spec.train, modelClasses === null ? {} : { classes: modelClasses });
-  if (!train.ok) return train;
-  const classes = modelClasses ?? Math.max(2, train.classes);
-  const heldout = await readDataset(spec.heldout, { classes });
-  if (!heldout.ok) return heldout;
-  const tokenized = {
-    train: tokenizeRows(train.rows, tokenizer.tokenize, spec.maxTokens),
-    heldout: tokenizeRows(heldout.rows, tokenizer.tokenize, spec.maxTokens),
-  };
-  if (!tokenized.train.ok) return { ...tokenized.train, message: `${spec.train}: ${tokenized.train.message}` };
-  if (!tokenized.heldout.ok) return { ...tokenized.heldout, message: `${spec.heldout}: ${tokenized.heldout.message}` };
+  const doubts = tried.isSoftmax
+    ? [
+        `the output holds probabilities, not logits, and learns slowly: name what is before its softmax (output: VALUE; inspect shows the model)`,
+      ]
+    : [];
+  const { truncated } = data;
   return {
     ok: true,
-    train: encodeExamples(tokenized.train.examples, classes),
-    heldout: encodeExamples(tokenized.heldout.examples, classes),
-    classes,
-    truncated: tokenized.train.truncated,
-    trainRows: train.rows.length,
-    heldoutRows: heldout.rows.length,
+    frozen: built.frozen,
+    switchedOff: built.switchedOff,
+    doubts,
+    truncated,
+    trainRows: data.train.length,
+    heldoutRows: data.heldout.length,
   };
+}
+
+type Stored = { id: string; bytes: number };
+
+/** Frozen weights as a blob: written beside, named by their content, and put in its place. */
+async function putFrozen(base: Externalized, file: string, put: (source: { file: string }) => Promise<Stored>): Promise<Stored> {
+  try {
+    await base.write(file);
+    return await put({ file });
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
+/** The launcher's reward, tried on nothing: a program that cannot be loaded must be known now. */
+async function readReward({ reward }: JobSpec): Promise<{ ok: true; source: string | null } | Fault<string>> {
+  if (reward === undefined) return { ok: true, source: null };
+  const source = await readFile(reward, "utf8");
+  const loaded = await loadReward(source);
+  if (!loaded.ok) return { ok: false, code: loaded.code, message: `reward ${reward}: ${loaded.message}` };
+  loaded.reward.close();
+  return { ok: true, source };
+}
+
+/** 128 bits that a text stands for. */
+async function seedOf(text: string): Promise<Key> {
+  const hash = createHash("sha256").update(`zoswarm/seed/1 ${text}`).digest();
+  return [0, 1, 2, 3].map((word) => hash.readUInt32LE(4 * word)) as unknown as Key;
 }
 
 /** Runs the model once on the hardest examples: a fault of the runtime, which names the node, must come now and not at a volunteer. */
 async function tryModel(
   evaluator: Evaluator,
-  load: { graph: Uint8Array; tensors: readonly TensorSpec[]; key: Key; initialFile: string },
-  data: Extract<Data, { ok: true }>,
-): Promise<{ ok: true } | Fault<"model-fails">> {
+  load: LoadRequest,
+  { train, heldout }: { train: readonly Example[]; heldout: readonly Example[] },
+): Promise<{ ok: true; isSoftmax: boolean } | Fault<"model-fails">> {
   try {
     await evaluator.call("load", load);
-    for (const name of ["train", "heldout"] as const) {
-      await evaluator.call("setExamples", { name, blob: data[name] });
-      const { loss } = await evaluator.call("evaluate", { name, batch: 2, indices: hardestOf(data[name]) });
+    for (const [name, examples] of [
+      ["training", train],
+      ["held-out", heldout],
+    ] as const) {
+      await evaluator.call("setHeldout", { shards: [encodeShard(hardestOf(examples))] });
+      const { loss } = await evaluator.call("evaluate", { batch: 2 });
       if (!Number.isFinite(loss))
         return { ok: false, code: "model-fails", message: `its loss on a ${name} example is ${loss}; check its weights` };
     }
-    return { ok: true };
+    const { scores } = await evaluator.call("predict", { examples: hardestOf(heldout) });
+    return { ok: true, isSoftmax: load.objective.kind === "classes" && scores.every(isDistribution) };
   } catch (error) {
     const message = `the runtime refuses it: ${(error as Error).message}`;
     return { ok: false, code: "model-fails", message };
@@ -205,14 +264,15 @@ async function tryModel(
   }
 }
 
+/** Whether scores are probabilities: of these a cross-entropy would hardly move. */
+function isDistribution(scores: readonly number[]): boolean {
+  return scores.every((score) => score >= 0) && Math.abs(scores.reduce((sum, score) => sum + score, 0) - 1) < 1e-3;
+}
+
 /** The longest example of a set, and the one that holds its largest token id. */
-function hardestOf(blob: Uint8Array): number[] {
-  const { count, tokens, tokenMax } = decodeExamples(blob);
-  let longest = 0;
-  let largest = 0;
-  for (let i = 1; i < count; i++) {
-    if (tokens(i).length > tokens(longest).length) longest = i;
-    if ((tokens(i) as Uint32Array).includes(tokenMax)) largest = i;
-  }
+function hardestOf(examples: readonly Example[]): Example[] {
+  const largestIn = ({ tokens }: Example) => Array.from(tokens).reduce((most, token) => Math.max(most, token), -1);
+  const longest = examples.reduce((one, other) => (other.tokens.length > one.tokens.length ? other : one));
+  const largest = examples.reduce((one, other) => (largestIn(other) > largestIn(one) ? other : one));
   return [longest, largest];
 }

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCommitKey } from "@zoswarm/shared/protocol/signing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { JobFile } from "./config.ts";
 import { filesOf, type JobFolder, type JobSpec, readFolder, readFolderKey, refuseOther, specOf, stateOf } from "./folder.ts";
+import type { JobFile } from "./jobfile.ts";
 import { manifestOf } from "./round/driver.testing.ts";
 
 let dir: string;
@@ -16,7 +16,8 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const SPEC: JobSpec = {
   ...{ name: "Job", model: "/m", tokenizer: "/t", train: "/a", heldout: "/b", maxTokens: 8, steps: 10, groups: 1, directionsLog2: 3 },
   ...{ batch: 4, epsilonLog2: -10, estimator: "one-sided", rule: "normalised", rate: 0.1, gains: [], evaluateEvery: 5 },
-  ...{ deadlineSeconds: 1, quorum: 0.5 },
+  ...{ deadlineSeconds: 1, quorum: 0.5, seed: "s", objective: "classification", measure: "loss", on: "completion", packed: false },
+  ...{ trained: "full", columns: { text: "text", label: "label", value: "value", target: "target", inputs: {} } },
   sha256: { model: "11".repeat(32), tokenizer: "22".repeat(32), train: "33".repeat(32), heldout: "44".repeat(32) },
 };
 
@@ -51,16 +52,17 @@ describe("stateOf", () => {
 
 describe("specOf", () => {
   it("hashes the files, and tells all that cannot be read at once", async () => {
-    const job = { ...SPEC, model: join(dir, "m"), tokenizer: join(dir, "t"), train: join(dir, "m"), heldout: join(dir, "h") } as JobFile;
+    const [tokenizer, heldout] = [join(dir, "t"), join(dir, "h")];
+    const job: JobFile = { ...SPEC, model: join(dir, "m"), tokenizer, train: join(dir, "m"), heldout };
     writeFileSync(job.model, "abc");
     const short = await specOf(job);
     expect(short).toMatchObject({ ok: false, code: "file-unreadable" });
     expect(!short.ok && short.message.split("\n")).toEqual([
       expect.stringContaining(`tokenizer: ${job.tokenizer} cannot be read`),
-      expect.stringContaining(`heldout: ${job.heldout} cannot be read`),
+      expect.stringContaining(`heldout: ${heldout} cannot be read`),
     ]);
-    writeFileSync(job.tokenizer, "");
-    writeFileSync(job.heldout, "x");
+    writeFileSync(tokenizer, "");
+    writeFileSync(heldout, "x");
     const read = await specOf(job);
     const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     expect(read.ok && read.spec.sha256).toMatchObject({ model: abc, train: abc });

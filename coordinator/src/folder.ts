@@ -5,12 +5,13 @@
 
 import type { KeyObject } from "node:crypto";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { createReadStream, existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Adapter } from "@zoswarm/shared/model/lora";
 import { type Manifest, readManifest } from "@zoswarm/shared/protocol/manifest";
 import { readCommitKey } from "@zoswarm/shared/protocol/signing";
-import type { JobFile } from "./config.ts";
+import { dataFileOf, heldoutFileOf, type JobFile } from "./jobfile.ts";
 
 /** The files of a data folder. */
 export function filesOf(dir: string) {
@@ -22,30 +23,53 @@ export function filesOf(dir: string) {
     peerKey: at("peer.key"),
     model: at("model.onnx"),
     tokenizer: at("tokenizer.json"),
+    /** What was found when the job was made: `Found`. */
+    found: at("found.json"),
     heldout: at("heldout.examples"),
     blobs: at("blobs"),
     ledger: at("ledger"),
   };
 }
 
+const NAMED = ["model", "tokenizer", "train", "heldout", "reward"] as const;
+
 /** A job file with the SHA-256 of the files it names: two equal ones describe the same job. */
 export interface JobSpec extends JobFile {
-  sha256: Record<"model" | "tokenizer" | "train" | "heldout", string>;
+  sha256: Partial<Record<(typeof NAMED)[number], string>>;
+}
+
+/** The files that a job names, by key. */
+function namedFiles(job: JobFile): [(typeof NAMED)[number], string][] {
+  const heldout = heldoutFileOf(job.heldout)?.file;
+  const files = { model: job.model, tokenizer: job.tokenizer, train: dataFileOf(job.train).file, heldout, reward: job.reward };
+  return NAMED.flatMap((key) => (files[key] === undefined ? [] : [[key, files[key]] as [(typeof NAMED)[number], string]]));
+}
+
+/** What a job's making found out, and later commands need. */
+export interface Found {
+  /** Which weights have adapters. */
+  adapters: Adapter[];
+  /** What the label column holds for each class; null without classes. */
+  labels: string[] | null;
+}
+
+export function foundIn(dir: string): Found {
+  return JSON.parse(readFileSync(filesOf(dir).found, "utf8")) as Found;
 }
 
 export type Fault<Code extends string> = { ok: false; code: Code; message: string };
 
 /** The job's spec: reads the named files to hash them. All that cannot be read are told at once. */
 export async function specOf(job: JobFile): Promise<{ ok: true; spec: JobSpec } | Fault<"file-unreadable">> {
-  const sha256 = {} as JobSpec["sha256"];
+  const sha256: JobSpec["sha256"] = {};
   const faults: string[] = [];
-  for (const key of ["model", "tokenizer", "train", "heldout"] as const) {
+  for (const [key, file] of namedFiles(job)) {
     try {
-      sha256[key] = createHash("sha256")
-        .update(await readFile(job[key]))
-        .digest("hex");
+      const hash = createHash("sha256");
+      await pipeline(createReadStream(file), hash);
+      sha256[key] = hash.digest("hex");
     } catch (error) {
-      faults.push(`${key}: ${job[key]} cannot be read (${(error as Error).message}); check the path`);
+      faults.push(`${key}: ${file} cannot be read (${(error as Error).message}); check the path`);
     }
   }
   return faults.length > 0 ? { ok: false, code: "file-unreadable", message: faults.join("\n") } : { ok: true, spec: { ...job, sha256 } };
@@ -101,7 +125,10 @@ export function refuseOther(folder: JobFolder, spec: JobSpec): Fault<"other-job"
 }
 
 /** What makes a job this one, as text by name: every setting, and what is in its files. */
-function describe({ sha256, model: _model, tokenizer: _tokenizer, train: _train, heldout: _heldout, ...settings }: JobSpec) {
+function describe({ sha256, model: _model, tokenizer: _tokenizer, train, heldout, reward: _reward, ...rest }: JobSpec) {
+  const unplaced = (data: JobFile["train"] | JobFile["heldout"]) =>
+    typeof data === "string" ? undefined : "file" in data ? { ...data, file: undefined } : data;
+  const settings = { ...rest, train: unplaced(train), heldout: unplaced(heldout) };
   const contents = Object.entries(sha256).map(([key, hash]) => [`content of ${key}`, hash.slice(0, 12)] as const);
   return new Map([...Object.entries(settings), ...contents].map(([key, value]) => [key, JSON.stringify(value)]));
 }

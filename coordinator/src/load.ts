@@ -1,7 +1,8 @@
 /** A job as its folder has it: ledger read back and checked, parameters replayed, held-out data at hand. Before any peer is answered. */
 import type { KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
+import { decodeShard, type Example } from "@zoswarm/shared/data/examples";
+import { type Evaluator, loadRequestOf, startEvaluator } from "@zoswarm/shared/evaluate/client";
 import { branchTo } from "@zoswarm/shared/ledger/folds";
 import { receive } from "@zoswarm/shared/replica/replica";
 import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
@@ -44,11 +45,10 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
         const { code } = receive(round.replica, bytes, commitKey, true);
         if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${code})`);
       }
-    const initialFile = blobs.path(manifest.initial.id);
-    const graph = Uint8Array.from(await readFile(blobs.path(manifest.model.id)));
-    const initial = await evaluator.call("load", { graph, tensors: manifest.tensors, key: manifest.key, initialFile });
-    if (initial.stateHash !== manifest.stateHash) throw new Error(`${initialFile} is not the initial state of this job`);
-    await evaluator.call("setExamples", { name: "heldout", blob: Uint8Array.from(await readFile(files.heldout)) });
+    const initial = await evaluator.call("load", loadRequestOf(manifest, blobs.path));
+    if (initial.stateHash !== manifest.stateHash)
+      throw new Error(`${blobs.path(manifest.initial.id)} is not the initial state of this job`);
+    await evaluator.call("setHeldout", { shards: [Uint8Array.from(await readFile(files.heldout))] });
     await evaluator.call("replay", { commits: branchTo(history.branch) });
     const { stateHash } = await evaluator.call("stateHash", null);
     return { folder, commitKey, store, blobs, evaluator, round, stateHash, close };
@@ -56,4 +56,9 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
     await close();
     throw error;
   }
+}
+
+/** The held-out examples of a job's folder: they never leave it. */
+export async function readHeldout(dir: string): Promise<Example[]> {
+  return decodeShard(Uint8Array.from(await readFile(filesOf(dir).heldout)));
 }

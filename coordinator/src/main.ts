@@ -1,10 +1,14 @@
 /** The coordinator's command line. Expected failures: one message on stderr, exit code 1. */
 import { isIP } from "node:net";
+import { inspectModel } from "@zoswarm/shared/model/inspect";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { typedPath } from "@zoswarm/shared/typed";
 import { Command, InvalidArgumentError } from "commander";
+import { check } from "./check.ts";
+import { openClassifier } from "./classify.ts";
 import { run } from "./run.ts";
-import { exportBundle, exportOnnx, openClassifier } from "./trained.ts";
+import { checkedLines, inspectionLines } from "./tell.ts";
+import { type At, exportAdapter, exportBundle, exportOnnx } from "./trained.ts";
 
 const whole = (least: number, most: number) => (text: string) => {
   const value = Number(text);
@@ -63,24 +67,65 @@ program
     if (!ran.ok) refuse(ran.message);
   });
 
+/** A state of the ledger: "last", "best", or how many steps were taken. */
+function stateAt(text: string): At {
+  if (text === "last" || text === "best") return text;
+  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("It must be last, best, or a number of steps.");
+  return Number(text);
+}
+
+program
+  .command("check")
+  .description("dry run of a job file: what it would cost, and what looks wrong; nothing is kept")
+  .argument("<job>", "job file, YAML or JSON")
+  .option("--threads <n>", "threads of a forward pass", whole(1, 256), 1)
+  .option("--json", "print one JSON object", false)
+  .action(async (job: string, { threads, json }: { threads: number; json: boolean }) => {
+    const checked = await check(typedPath(job), threads);
+    if (!checked.ok) refuse(checked.message);
+    for (const line of json ? [JSON.stringify(checked)] : checkedLines(checked)) console.log(line);
+  });
+
+program
+  .command("inspect")
+  .description("what an ONNX model takes and gives, what of it can be trained and why the rest cannot, and what that costs")
+  .argument("<model>", "ONNX file")
+  .option("--epsilon-log2 <n>", "epsilon = 2^n", (text) => -whole(0, 24)(text.replace(/^-/, "")), -10)
+  .option("--train <pattern...>", "tensors to train; `*` is any text")
+  .option("--json", "print one JSON object", false)
+  .action((model: string, { epsilonLog2, train, json }: { epsilonLog2: number; train?: string[]; json: boolean }) => {
+    const file = typedPath(model);
+    const inspected = inspectModel(file, { epsilonLog2, ...(train && { trained: train }) });
+    if (!inspected.ok) refuse(inspected.message);
+    for (const line of json ? [JSON.stringify(inspected.inspection)] : inspectionLines(file, inspected.inspection)) console.log(line);
+    if (inspected.inspection.refusals.length > 0) process.exitCode = 1;
+  });
+
 program
   .command("export")
-  .description("write the audit bundle of a data folder, or with --model the trained model")
+  .description("write the audit bundle of a data folder, the trained model, or the trained adapter")
   .argument("<data-dir>")
   .argument("[out-dir]", "new folder for the bundle")
   .option("--model <file>", "write the trained model to this ONNX file")
-  .action(async (dataDir: string, outDir: string | undefined, { model }: { model?: string }) => {
-    if ((outDir === undefined) === (model === undefined))
-      refuse("export: name a folder for the audit bundle, or --model FILE for the trained model");
+  .option("--adapter <file>", "write the trained LoRA adapter to this safetensors file")
+  .option("--at <state>", "of the model: last, best by the held-out metric, or a number of steps", stateAt, "last")
+  .action(async (dataDir: string, outDir: string | undefined, { model, adapter, at }: { model?: string; adapter?: string; at: At }) => {
+    if ([outDir, model, adapter].filter((asked) => asked !== undefined).length !== 1)
+      refuse("export: name a folder for the audit bundle, or --model FILE for the trained model, or --adapter FILE for its adapter");
     if (outDir !== undefined) {
       const written = await exportBundle(typedPath(dataDir), typedPath(outDir));
       if (!written.ok) refuse(written.message);
-      console.log(`${written.entries} ledger entries, ${written.steps} steps, state hash ${written.stateHash}: ${typedPath(outDir)}`);
-    } else if (model !== undefined) {
-      const written = await exportOnnx(typedPath(dataDir), typedPath(model));
-      if (!written.ok) refuse(written.message);
-      console.log(`the model after ${written.steps} steps, state hash ${written.stateHash}: ${typedPath(model)}`);
+      return console.log(
+        `${written.entries} ledger entries, ${written.steps} steps, state hash ${written.stateHash}: ${typedPath(outDir)}`,
+      );
     }
+    const what = model === undefined ? "adapter" : "model";
+    const written =
+      model === undefined
+        ? await exportAdapter(typedPath(dataDir), typedPath(adapter ?? ""), at)
+        : await exportOnnx(typedPath(dataDir), typedPath(model), at);
+    if (!written.ok) refuse(written.message);
+    console.log(`the ${what} after ${written.steps} steps, state hash ${written.stateHash}: ${written.files.join(", ")}`);
   });
 
 program
@@ -88,10 +133,10 @@ program
   .description("say which class the trained model gives to texts")
   .argument("<data-dir>")
   .argument("<text...>", "texts, each in quotes")
-  .option("--untrained", "by the model as it was before training", false)
+  .option("--at <state>", "last, best by the held-out metric, or a number of steps", stateAt, "last")
   .option("--json", "print one JSON object a text", false)
-  .action(async (dataDir: string, texts: string[], { untrained, json }: { untrained: boolean; json: boolean }) => {
-    const opened = await openClassifier(typedPath(dataDir), { untrained });
+  .action(async (dataDir: string, texts: string[], { at, json }: { at: At; json: boolean }) => {
+    const opened = await openClassifier(typedPath(dataDir), { at });
     if (!opened.ok) refuse(opened.message);
     for (const { text, probabilities } of await opened.classify(texts)) {
       const classes = opened.labels

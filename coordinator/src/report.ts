@@ -1,6 +1,9 @@
 /** What a coordinator measured of a run, as JSON for programs. */
+
+import { bestOf } from "@zoswarm/shared/ledger/folds";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
 import { type FlowPerStep, perStep } from "@zoswarm/shared/net/traffic";
+import type { Metric } from "@zoswarm/shared/protocol/manifest";
 import type { Coordinator } from "./coordinator.ts";
 
 export interface CoordinatorReport {
@@ -9,10 +12,13 @@ export interface CoordinatorReport {
   stateHash: string;
   startLoss: number | null;
   endLoss: number | null;
-  startAccuracy: number | null;
-  endAccuracy: number | null;
-  /** Held-out accuracy of always answering the commonest class. */
-  majorityBaseline: number;
+  /** The job's metric, held out: at the start, at the end, and at its best, with the step. */
+  metric: Metric;
+  startScore: number | null;
+  endScore: number | null;
+  best: { step: number; score: number } | null;
+  /** Held-out accuracy of always answering the commonest class; null for other metrics. */
+  majorityBaseline: number | null;
   /** Steps in the ledger; those of this process, and the time from its first task to its last commit. */
   steps: number;
   stepsHere: number;
@@ -29,21 +35,25 @@ export interface CoordinatorReport {
 export async function reportOf(
   { round, measured, stateHash, evalForwards }: Coordinator,
   node: SwarmNode,
-  majorityBaseline: number,
+  majorityBaseline: number | null,
   startedMs: number,
 ): Promise<CoordinatorReport> {
   const { history, jobId } = round.replica;
   const { seconds, steps, traffic } = measured();
   const first = history.evaluations[0];
   const last = history.evaluations.at(-1);
+  const { metric } = round.manifest.objective;
+  const best = bestOf(history.evaluations, metric);
   return {
     peerId: node.peerId,
     jobId,
     stateHash: stateHash(),
     startLoss: first?.loss ?? null,
     endLoss: last?.loss ?? null,
-    startAccuracy: first?.accuracy ?? null,
-    endAccuracy: last?.accuracy ?? null,
+    metric,
+    startScore: first?.score ?? null,
+    endScore: last?.score ?? null,
+    best: best && { step: best.step, score: best.score },
     majorityBaseline,
     steps: history.losses.length,
     stepsHere: steps,

@@ -1,10 +1,10 @@
 /** `coordinator run`: from a job file to a finished job, or a message that says what to change. */
-import { access, constants, readFile, writeFile } from "node:fs/promises";
+import { access, constants, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { decodeExamples } from "@zoswarm/shared/data/examples";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
+import type { Metric, Objective } from "@zoswarm/shared/protocol/manifest";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
@@ -15,7 +15,7 @@ import { createJob } from "./create.ts";
 import { type Fault, filesOf, type JobFolder, readFolder, refuseOther, specOf, stateOf } from "./folder.ts";
 import { registerMetrics } from "./http/metrics.ts";
 import { startHttp } from "./http/server.ts";
-import { loadJob } from "./load.ts";
+import { loadJob, readHeldout } from "./load.ts";
 import { reportOf } from "./report.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
 import { createView } from "./view.ts";
@@ -82,6 +82,7 @@ async function openJob(jobFile: string, data: string | undefined): Promise<({ ok
     console.log(
       `made the job: ${made.trainRows} training and ${made.heldoutRows} held-out examples, ${made.truncated} texts cut at ${read.job.maxTokens} tokens`,
     );
+    for (const doubt of made.doubts) console.log(`WARNING: ${doubt}`);
     for (const { name, reason } of made.frozen.slice(0, 10)) console.log(`not trained: "${name}" ${reason}`);
     if (made.frozen.length > 10) console.log(`not trained: ${made.frozen.length - 10} more`);
   }
@@ -125,7 +126,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     log: (line) => console.log(line),
     onChange: (each) => change(each),
   });
-  const majorityBaseline = await baselineOf(filesOf(dir).heldout);
+  const majorityBaseline = await baselineOf(dir, manifest.objective);
   const { view, changed } = createView(coordinator, {
     joinCommand: () => `npm run worker -- --join ${addressOf(node)}`,
     addresses: () => node.addresses(),
@@ -177,11 +178,13 @@ function addressOf(node: SwarmNode): string {
   return addresses.find((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address)) ?? addresses[0] ?? "";
 }
 
-async function baselineOf(heldout: string): Promise<number> {
-  const { labels, classes, count } = decodeExamples(Uint8Array.from(await readFile(heldout)));
-  const counts = Array.from({ length: classes }, () => 0);
-  for (const label of labels) counts[label] = (counts[label] ?? 0) + 1;
-  return Math.max(...counts) / count;
+/** What always answering the commonest class would score; null where the metric is another. */
+async function baselineOf(dir: string, { classes, metric }: Objective): Promise<number | null> {
+  if (metric !== "accuracy" || classes === 0) return null;
+  const counts = new Map<number, number>();
+  const heldout = await readHeldout(dir);
+  for (const { label } of heldout) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return Math.max(...counts.values()) / heldout.length;
 }
 
 function say({ round }: Coordinator, change: Change): void {
@@ -196,8 +199,14 @@ function say({ round }: Coordinator, change: Change): void {
   const evaluation = history.evaluations.at(-1);
   if (change.kind === "evaluated" && evaluation)
     console.log(
-      `held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, accuracy ${(100 * evaluation.accuracy).toFixed(1)} %`,
+      `held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, ${scoreText(evaluation.score, round.manifest.objective.metric)}`,
     );
+}
+
+/** A score as people read it: shares in percent. */
+function scoreText(score: number, metric: Metric): string {
+  const isShare = metric === "accuracy" || metric === "f1" || metric === "exact-match";
+  return `${metric.replaceAll("-", " ")} ${isShare ? `${(100 * score).toFixed(1)} %` : score.toPrecision(4)}`;
 }
 
 async function untilAlone(node: SwarmNode): Promise<void> {

@@ -1,4 +1,5 @@
 /** What the page and the metrics show of a running coordinator: reads of the round and folds of the ledger, never a wait. */
+import { bestOf } from "@zoswarm/shared/ledger/folds";
 import { slotsOf } from "@zoswarm/shared/protocol/announcement";
 import type { ResultCode } from "@zoswarm/shared/protocol/codes";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
@@ -24,7 +25,7 @@ export interface Shown {
 export interface Surroundings {
   joinCommand(): string;
   addresses(): string[];
-  majorityBaseline: number;
+  majorityBaseline: number | null;
   payload(): { in: number; out: number };
 }
 
@@ -60,7 +61,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
   }
 
   function job(): Job {
-    const { job, tensors, classes, name, staleness } = manifest;
+    const { job, tensors, objective, name, staleness } = manifest;
     const rates = recent();
     const steps = history.lastStep + 1;
     return {
@@ -71,7 +72,8 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       step: steps,
       steps: job.steps,
       parameters: tensors.reduce((n, { shape }) => n + elementsOf(shape), 0),
-      classes,
+      classes: objective.classes,
+      metric: objective.metric,
       directionsPerStep: slotsOf(Array.from({ length: job.groups }, () => ({ m: job.directionsLog2 }))),
       groups: job.groups,
       estimator: job.estimator,
@@ -95,6 +97,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       noiseFloor: NOISE_FLOOR / 2 ** job.epsilonLog2,
       firstEvaluation: history.evaluations[0] ?? null,
       lastEvaluation: history.evaluations.at(-1) ?? null,
+      bestEvaluation: bestOf(history.evaluations, objective.metric),
       lastStep: points.at(-1) ?? null,
       dataNotice: "Volunteers download the training data and can read it; the held-out data stays with the coordinator.",
     };

@@ -9,8 +9,8 @@ export interface CoordinatorReport {
   stateHash: string;
   startLoss: number;
   endLoss: number;
-  startAccuracy: number;
-  endAccuracy: number;
+  startScore: number;
+  endScore: number;
   steps: number;
   seconds: number;
   forwards: number;
@@ -51,7 +51,8 @@ export function demoReport({
     payload: sum(({ bytesPerStep }) => bytesPerStep?.[way].payload ?? 0) / workers.length,
     wire: sum(({ bytesPerStep }) => bytesPerStep?.[way].wire ?? 0) / workers.length,
   });
-  const { startLoss, endLoss, startAccuracy, endAccuracy, majorityBaseline, steps, forwards, evalForwards, seconds } = coordinator;
+  const { startLoss, endLoss, majorityBaseline, steps, forwards, evalForwards, seconds } = coordinator;
+  const { startScore: startAccuracy, endScore: endAccuracy } = coordinator;
   return {
     ...{ startLoss, endLoss, startAccuracy, endAccuracy, majorityBaseline, steps, forwards, evalForwards, seconds },
     secondsTotal: (performance.now() - startedMs) / 1000,

@@ -11,7 +11,7 @@ interface Shown {
   forwardsPerSecond: number;
   etaSeconds: number | null;
   bytesPerStep: { workerIn: number | null; workerOut: number | null };
-  lastEvaluation: { step: number; loss: number; accuracy: number } | null;
+  lastEvaluation: { step: number; loss: number; score: number } | null;
   lastStep: { meanLoss: number | null } | null;
 }
 
@@ -27,7 +27,7 @@ export function createScreen(page: string): { close(): void } {
     if (evaluation !== null && evaluation.step !== lastEvaluated) {
       lastEvaluated = evaluation.step;
       const when = evaluation.step < 0 ? "before training" : `after step ${evaluation.step + 1}`;
-      print(`held out    ${when}: ${percent(evaluation.accuracy)} right, loss ${evaluation.loss.toFixed(3)}`);
+      print(`held out    ${when}: ${percent(evaluation.score)} right, loss ${evaluation.loss.toFixed(3)}`);
     }
     if (live) process.stdout.write(`\r\x1b[2K${lineOf(job)}`);
     else if (job.step > 0 && Math.floor(job.step / 8) !== lastLine) {
@@ -68,7 +68,7 @@ function lineOf({ step, steps, forwardsPerSecond, etaSeconds, bytesPerStep, last
   return [
     `step ${String(step).padStart(String(steps).length)}/${steps} ${"█".repeat(done)}${"░".repeat(BAR - done)}`,
     `loss ${lastStep?.meanLoss?.toFixed(3) ?? "-"}`,
-    `held out ${lastEvaluation ? percent(lastEvaluation.accuracy) : "-"}`,
+    `held out ${lastEvaluation ? percent(lastEvaluation.score) : "-"}`,
     `${forwardsPerSecond.toFixed(0)} forwards/s`,
     `${bytes} B/step each`,
     etaSeconds === null ? "" : `${Math.ceil(etaSeconds)} s left`,

@@ -1,5 +1,6 @@
 /** What the demo says at the end: the result, three mails before and after, and what to do with it. */
-import { readDataset } from "@zoswarm/shared/data/dataset";
+import { readRecords } from "@zoswarm/shared/data/records";
+import type { Row } from "./data.ts";
 import type { CoordinatorReport, DemoReport } from "./report.ts";
 import type { Swarm } from "./swarm.ts";
 
@@ -21,12 +22,13 @@ const TRUTH = [0, 0, 1] as const;
 
 /** Three held-out mails, two ham and a spam, and what the model says of them before and after training. */
 export async function chooseMails(heldout: string, swarm: Swarm, dataDir: string): Promise<ShownMail[]> {
-  const read = await readDataset(heldout);
+  const read = await readRecords(heldout);
   if (!read.ok) throw new Error(read.message);
+  const held = read.records.map(({ values }) => values as unknown as Row);
   const labels = ["ham", "spam"];
   const taken = new Set<string>();
   const rows = SHOWN.flatMap((pattern, i) => {
-    const row = read.rows.find(({ text, label }) => label === TRUTH[i] && !taken.has(text) && pattern.test(text.split("\n")[0] ?? ""));
+    const row = held.find(({ text, label }) => label === TRUTH[i] && !taken.has(text) && pattern.test(text.split("\n")[0] ?? ""));
     if (row) taken.add(row.text);
     return row ? [row] : [];
   });
@@ -35,7 +37,7 @@ export async function chooseMails(heldout: string, swarm: Swarm, dataDir: string
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as Verdict);
-  const [before, after] = [await ask(["--untrained"]), await ask([])];
+  const [before, after] = [await ask(["--at", "0"]), await ask([])];
   return rows.map(({ text, label }, i) => ({
     text,
     truth: labels[label] ?? String(label),

@@ -64,32 +64,41 @@ describe("a model", () => {
     expect(said).toMatch(/model\.onnx: the runtime refuses it: .*Add node\. Name:'placed'/);
   });
 
-  it("with other inputs is shown beside what is needed", async () => {
+  it("with an input that nothing fills is refused with what to write, and all its inputs", async () => {
     const { said } = await refusedJob({
       change(graph, hidden) {
-        graph.input("token_type_ids", "int64", ["batch", "sequence"]);
+        graph.input("weather", "float32", ["batch", 3]);
         return hidden;
       },
     });
-    expect(said).toMatch(/"token_type_ids".+needs exactly the inputs "input_ids", "attention_mask".+export it with these names/);
+    expect(said).toMatch(/nothing says what fills the input "weather": .+columns: \{inputs: \{weather: COLUMN\}\}/);
+    expect(said).toContain('"input_ids" int64 [batch, sequence]');
   });
 });
 
 describe("data", () => {
   it("that is empty is refused with the file", async () => {
     const { said, job } = await refusedJob({}, ({ train }) => writeFileSync(train, "\n\n"));
-    expect(said).toBe(`${job.train}: has no rows; it needs lines of {"text": "...", "label": 0}`);
+    expect(said).toBe(`${job.train}: has no rows; it needs lines of JSON objects, as {"text": "...", "label": 0}`);
   });
 
   it("that is malformed is refused with file and line of every fault", async () => {
-    const { said, job } = await refusedJob({ heldoutRows: 3 }, ({ heldout }) =>
-      appendFileSync(heldout, 'nonsense\n{"text": "x"}\n{"text": "x", "label": 2}\n'),
-    );
+    const { said, job } = await refusedJob({ heldoutRows: 3 }, ({ heldout }) => appendFileSync(heldout, 'nonsense\n{"text": "x"}\n'));
     const lines = said.split("\n");
-    expect(lines).toHaveLength(3);
+    expect(lines).toHaveLength(2);
     expect(lines[0]).toContain(`${job.heldout}:4: is not JSON`);
     expect(lines[1]).toContain(`${job.heldout}:5: label:`);
-    expect(lines[2]).toBe(`${job.heldout}:6: label: 2 is not 0 to 1, the model's 2 classes`);
+  });
+
+  it("with a label that is none, or a row without words, is refused with file, line and column", async () => {
+    const wrong = '{"text": "x", "label": 2}\n{"text": "x", "label": "rain"}\n';
+    const { said, job } = await refusedJob({ trainRows: 3 }, ({ train }) => appendFileSync(train, wrong));
+    expect(said.split("\n")).toEqual([
+      `${job.train}:4: label: 2 is no label; the 2 labels are "weather", "kitchen"`,
+      `${job.train}:5: label: "rain" is no label; the 2 labels are "weather", "kitchen"`,
+    ]);
+    const blank = await refusedJob({ trainRows: 3 }, ({ train }) => appendFileSync(train, '{"text": " ", "label": 1}\n'));
+    expect(blank.said).toMatch(/train\.jsonl:4: has no token/);
   });
 
   it("with a tokenizer that is none is refused with the file", async () => {

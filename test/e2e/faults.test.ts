@@ -63,7 +63,7 @@ test("a worker that is killed costs no step; restarted, it fetches what it misse
   // While ada is frozen no step can be taken, so alan is back before the job is over, however fast steps are.
   ada.kill("SIGSTOP");
   const alan = startWorker(address, "alan");
-  await alan.line(/^step 6\//);
+  await alan.line(/^step \d+\//);
   ada.kill("SIGCONT");
   const hash = await agreedHash(coordinator, { ada, alan });
   expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });

@@ -1,19 +1,23 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeExamples } from "@zoswarm/shared/data/examples";
+import { type Example, encodeShard, exampleOf } from "@zoswarm/shared/data/examples";
 import { type Evaluator, startEvaluator } from "@zoswarm/shared/evaluate/client";
 import { createGraph } from "@zoswarm/shared/model/graph";
-import { importModel } from "@zoswarm/shared/model/importer";
+import { joinInitial, prepareModel } from "@zoswarm/shared/model/importer";
+import { addObjective } from "@zoswarm/shared/model/objective";
 import { writeModel } from "@zoswarm/shared/model/onnx";
+import { insideSource } from "@zoswarm/shared/model/tensor";
 import type { Task } from "@zoswarm/shared/protocol/announcement";
-import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import type { InputSpec, Manifest, Objective } from "@zoswarm/shared/protocol/manifest";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Measuring, measureSlots } from "./measure.ts";
 
 const JOB_ID = "cd".repeat(32);
 const dir = mkdtempSync(join(tmpdir(), "zoswarm-measure-"));
 let evaluator: Evaluator;
+const EXAMPLES = Array.from({ length: 8 }, (_, i) => exampleOf([i % 4, (i * 3) % 4], { label: i % 2 }));
+const OBJECTIVE: Objective = { kind: "classes", measure: "loss", metric: "accuracy", classes: 2, generate: 0, stop: null, reward: null };
 
 beforeAll(async () => {
   const graph = createGraph("test");
@@ -23,14 +27,24 @@ beforeAll(async () => {
   const mean = graph.node("ReduceMean", [graph.node("Gather", [table, ids])], { axes: [1], keepdims: 0 });
   graph.node("MatMul", [mean, graph.parameter("classifier", [2, 2], Float32Array.of(1, -1, 0.5, 2))], {}, "logits");
   graph.output("logits", "float32", ["batch", 2]);
-  const model = importModel(writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" })), { epsilonLog2: -6, gains: [] });
+  const lossy = addObjective(
+    graph.model({ irVersion: 8, opset: 17, producer: "test" }),
+    { kind: "classes", output: "logits" },
+    { generates: false },
+  );
+  if (!lossy.ok) throw new Error(lossy.message);
+  const model = prepareModel(lossy.model, insideSource, { epsilonLog2: -6, gains: [] });
   if (!model.ok) throw new Error(model.message);
-  const initialFile = join(dir, "initial");
-  writeFileSync(initialFile, model.initial);
+  const [graphFile, initialFile] = [join(dir, "graph"), join(dir, "initial")];
+  writeFileSync(graphFile, writeModel(model.model));
+  writeFileSync(initialFile, joinInitial(model.tensors, model.initial()));
   evaluator = startEvaluator({ threads: 1 });
-  await evaluator.call("load", { graph: model.graph, tensors: model.tensors, key: [1, 2, 3, 4], initialFile });
-  const examples = Array.from({ length: 8 }, (_, i) => ({ tokens: [i % 4, (i * 3) % 4], label: i % 2 }));
-  await evaluator.call("setExamples", { name: "train", blob: encodeExamples(examples, 2) });
+  const input = (name: string, source: InputSpec["source"]): InputSpec => ({ name, type: "int64", dims: ["batch", "sequence"], source });
+  await evaluator.call("load", {
+    ...{ graphFile, initialFile, tensors: model.tensors, key: [1, 2, 3, 4], tokenizerFile: null },
+    inputs: [input("input_ids", { from: "tokens", pad: 0 }), input("attention_mask", { from: "mask" })],
+    objective: OBJECTIVE,
+  });
 });
 afterAll(async () => {
   await evaluator.close();
@@ -48,10 +62,11 @@ const task = (estimator: Task["estimator"]): Task => ({
 });
 
 const measuring = (own: number[] = []): Measuring => ({
-  manifest: { job: { batch: 2 }, classes: 2 } as Manifest,
+  manifest: { job: { batch: 2 }, objective: OBJECTIVE } as Manifest,
   jobId: JOB_ID,
   evaluator,
   labels: Int32Array.from({ length: 8 }, (_, i) => i % 2),
+  shards: { examples: async (indices) => indices.map((i) => EXAMPLES[i] as Example) },
   own: () => own,
 });
 
@@ -83,7 +98,8 @@ describe("measureSlots", () => {
     const stop = new AbortController();
     stop.abort();
     // The thread is busy until the abort, which is sent along with the call, has long arrived.
-    const busy = evaluator.call("evaluate", { name: "train", batch: 1, indices: new Array<number>(2000).fill(0) });
+    await evaluator.call("setHeldout", { shards: [encodeShard(new Array<Example>(2000).fill(EXAMPLES[0] as Example))] });
+    const busy = evaluator.call("evaluate", { batch: 1 });
     const measured = measure("two-sided", [0, 5, 11], [], stop.signal);
     expect((await busy).forwards).toBe(2000);
     expect(await measured).toEqual([]);

@@ -4,6 +4,7 @@ import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
 import type { Loss, VolunteerEffect } from "./lifecycle/lifecycle.ts";
+import type { Shards } from "./shards.ts";
 
 export interface Measuring {
   manifest: Manifest;
@@ -11,6 +12,7 @@ export interface Measuring {
   evaluator: Evaluator;
   /** Labels of the training examples. */
   labels: Int32Array;
+  shards: Shards;
   /** Slots of the open step that are this worker's already. */
   own(): Iterable<number>;
 }
@@ -18,7 +20,7 @@ export interface Measuring {
 /** The losses of `slots`, and how long they took; fewer losses where `signal` aborts it. */
 export async function measureSlots(
   { task, slots }: Pick<Extract<VolunteerEffect, { kind: "measure" }>, "task" | "slots">,
-  { manifest, jobId, evaluator, labels, own }: Measuring,
+  { manifest, jobId, evaluator, labels, shards, own }: Measuring,
   signal: AbortSignal,
 ): Promise<{ losses: Loss[]; elapsedMs: number }> {
   const losses: Loss[] = [];
@@ -32,6 +34,16 @@ export async function measureSlots(
     const known = new Set([...here, ...[...own()].filter(isHere)]);
     const estimator = task.estimator === "one-sided" && known.size < CENTRE_MIN ? "two-sided" : task.estimator;
     if (here.length > 0) {
+      const drawn = batchOf({
+        jobId,
+        step: task.step,
+        group: batch,
+        size: manifest.job.batch,
+        labels,
+        classes: manifest.objective.classes,
+      });
+      const examples = await shards.examples(drawn);
+      if (signal.aborted) break;
       const measured = await evaluator.call(
         "measure",
         {
@@ -41,7 +53,7 @@ export async function measureSlots(
           epsilonLog2: task.epsilonLog2,
           estimator,
           directions: here.map((slot) => slot - first),
-          batch: batchOf({ jobId, step: task.step, group: batch, size: manifest.job.batch, labels, classes: manifest.classes }),
+          examples,
         },
         signal,
       );

@@ -2,14 +2,15 @@
 import { readFile, statfs } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
-import { decodeExamples } from "@zoswarm/shared/data/examples";
-import type { Evaluator } from "@zoswarm/shared/evaluate/client";
+import { decodeIndex } from "@zoswarm/shared/data/examples";
+import { type Evaluator, loadRequestOf } from "@zoswarm/shared/evaluate/client";
 import { fetchBlob } from "@zoswarm/shared/net/blobs";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
+import { createShards } from "./shards.ts";
 import { type RunningWorker, startWorker } from "./worker.ts";
 
 /** Room for the ledger at the start, thousands of steps; and at every entry, since LMDB's own failure is in words for programmers. */
@@ -30,6 +31,8 @@ export interface Preparation {
   /** The data folder. */
   dir: string;
   threads: number;
+  /** The volunteer lets the launcher's reward run, in its sandbox. */
+  allowRewards: boolean;
   signal: AbortSignal;
 }
 
@@ -37,12 +40,18 @@ export interface Preparation {
 export async function prepare(preparation: Preparation): Promise<RunningWorker> {
   const { node, job, coordinator, evaluator, dir, signal } = preparation;
   const { manifest, jobId } = job;
+  if (manifest.objective.reward !== null && !preparation.allowRewards)
+    throw new Error(
+      `the job "${manifest.name}" judges the model by JavaScript of its launcher. It would run in a sandbox without access to this computer; to allow it, start again with --allow-rewards`,
+    );
   const blobs = await openBlobFiles(join(dir, "blobs"));
-  const missing = [manifest.model, manifest.initial, manifest.examples]
+  const { model, frozen, tokenizer, initial } = manifest;
+  const missing = [model, frozen, tokenizer, initial, manifest.examples]
+    .filter((blob) => blob !== null)
     .filter(({ id }) => !blobs.has(id))
     .reduce((sum, { bytes }) => sum + bytes, 0);
   introduce(preparation, missing);
-  const path = async (what: string, { id, bytes }: { id: string; bytes: number }): Promise<string> => {
+  const path = async (what: string | null, { id, bytes }: { id: string; bytes: number }): Promise<string> => {
     if (blobs.has(id) && (await blobs.verify(id))) return blobs.path(id);
     let shown = -1;
     const fetched = await fetchBlob(node, [coordinator], id, blobs, {
@@ -50,23 +59,22 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
       bytes,
       onProgress(done, chunks) {
         const quarter = Math.floor((4 * done) / chunks);
-        if (quarter > shown) console.log(`${what} ${25 * quarter} %`);
+        if (quarter > shown && what !== null) console.log(`${what} ${25 * quarter} %`);
         shown = quarter;
       },
     });
     if (fetched.ok) return fetched.path;
     const final = ["disk-full", "unwritable", "wrong-size"].includes(fetched.code);
-    throw Object.assign(new Error(`${what}: ${fetched.message}`), final ? {} : { code: "interrupted" });
+    throw Object.assign(new Error(`${what ?? "examples"}: ${fetched.message}`), final ? {} : { code: "interrupted" });
   };
-  const graph = Uint8Array.from(await readFile(await path("model", manifest.model)));
-  const initialFile = await path("weights", manifest.initial);
-  const blob = Uint8Array.from(await readFile(await path("examples", manifest.examples)));
-  const { tensors, key } = manifest;
-  const { stateHash } = await evaluator.call("load", { graph, tensors, key, initialFile });
+  await path("model", model);
+  if (frozen !== null) await path("frozen weights", frozen);
+  if (tokenizer !== null) await path("tokenizer", tokenizer);
+  await path("weights", initial);
+  const index = decodeIndex(Uint8Array.from(await readFile(await path("examples", manifest.examples))));
+  const { stateHash } = await evaluator.call("load", loadRequestOf(manifest, blobs.path));
   if (stateHash !== manifest.stateHash)
     throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
-  const { labels } = decodeExamples(blob);
-  await evaluator.call("setExamples", { name: "train", blob });
   await checkRoom(dir, LEDGER_BYTES);
   const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
   return startWorker({
@@ -74,7 +82,8 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     manifest,
     jobId,
     evaluator,
-    labels: Int32Array.from(labels),
+    labels: index.labels,
+    shards: createShards(index, (shard) => path(null, shard)),
     store: {
       ...store,
       async append(seq, bytes) {
@@ -89,16 +98,19 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
 
 /** Before the first step: which job, what is downloaded, what it will use. */
 function introduce({ job: { manifest, jobId }, dir, threads }: Preparation, missing: number): void {
-  const { name, tensors, model, initial, examples, job } = manifest;
+  const { name, tensors, model, frozen, tokenizer, initial, examples, shardBytes, job, objective } = manifest;
   const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
-  const total = model.bytes + initial.bytes + examples.bytes;
+  const base = (frozen?.bytes ?? 0) + (tokenizer?.bytes ?? 0);
+  const total = model.bytes + base + initial.bytes + examples.bytes;
   console.log(`job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights, ${job.steps} steps`);
   console.log(
-    `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes)}, weights ${mb(initial.bytes)}, examples ${mb(examples.bytes)})`,
+    `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes + base)}, weights ${mb(initial.bytes)}, index ${mb(examples.bytes)}), then examples as they are needed, at most ${mb(shardBytes)}`,
   );
-  console.log(`disk       about ${mb(total + LEDGER_BYTES)} in ${dir}`);
-  console.log(`memory     about ${mb(1.6 * 4 * weights + 300e6)} of ${mb(totalmem())}`);
+  console.log(`disk       about ${mb(total + shardBytes + LEDGER_BYTES)} in ${dir}`);
+  console.log(`memory     about ${mb(1.6 * 4 * weights + (frozen?.bytes ?? 0) + 300e6)} of ${mb(totalmem())}`);
   console.log(`processor  ${threads} of ${cpus().length} threads, at low priority`);
+  if (objective.reward !== null)
+    console.log(`reward     the launcher's JavaScript judges what the model says, in a sandbox (--allow-rewards)`);
   console.log("it sees    the coordinator sees your address, your worker's name and what machine it is; nothing else leaves it");
 }
 

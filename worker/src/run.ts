@@ -23,6 +23,7 @@ export interface RunOptions {
   join: string[];
   threads: number;
   name: string;
+  allowRewards: boolean;
   data?: string;
   report?: string;
 }
@@ -120,7 +121,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
         message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again`,
       });
     job = { manifest: read.manifest, jobId: read.jobId };
-    worker ??= prepare({ node, job, coordinator: session.peerId, evaluator, dir, threads: options.threads, signal: over.signal });
+    const { threads, allowRewards } = options;
+    worker ??= prepare({ node, job, coordinator: session.peerId, evaluator, dir, threads, allowRewards, signal: over.signal });
     // A failed preparation (a donor that went away) is tried again with the next session.
     const ready = await worker.catch((error: Error & { code?: string }) => {
       worker = null;

@@ -22,6 +22,7 @@ import { createReplica, headOf, receive } from "@zoswarm/shared/replica/replica"
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
 import { measureSlots } from "./measure.ts";
+import type { Shards } from "./shards.ts";
 
 const INBOX_MAX = 20_000;
 
@@ -29,10 +30,11 @@ export interface WorkerOptions {
   node: SwarmNode;
   manifest: Manifest;
   jobId: string;
-  /** Loaded with the job's graph, initial state and training examples. */
+  /** Loaded with the job's graph and initial state. */
   evaluator: Evaluator;
-  /** Labels of the training examples. */
+  /** Labels of the training examples, and the examples. */
   labels: Int32Array;
+  shards: Shards;
   store: LedgerStore;
   onStep: (volunteer: Volunteer) => void;
   log: (line: string) => void;
@@ -57,7 +59,8 @@ export interface RunningWorker {
 }
 
 /** Starts from what is on disk. Throws where the ledger on disk does not hold. */
-export async function startWorker({ node, manifest, jobId, evaluator, labels, store, onStep, log }: WorkerOptions): Promise<RunningWorker> {
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  const { node, manifest, jobId, evaluator, labels, shards, store, onStep, log } = options;
   const commitKey = commitVerifier(manifest.commitKey);
   const replica = createReplica(jobId, manifest.job);
   for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
@@ -117,6 +120,14 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
     loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
   }
 
+  /** Examples that could not be fetched are asked for again, after a pause: the coordinator may be away. */
+  async function unmeasured(error: Error & { code?: string }): Promise<{ losses: []; elapsedMs: 0 }> {
+    if (error.code !== "interrupted") throw error;
+    log(error.message);
+    await setTimeout(LIMITS.busyPauseMsMax);
+    return { losses: [], elapsedMs: 0 };
+  }
+
   async function perform(effect: VolunteerEffect): Promise<void> {
     switch (effect.kind) {
       case "append":
@@ -146,7 +157,12 @@ export async function startWorker({ node, manifest, jobId, evaluator, labels, st
         return;
       case "measure":
         measuring = new AbortController();
-        measureSlots(effect, { manifest, jobId, evaluator, labels, own: () => volunteer.open?.losses.keys() ?? [] }, measuring.signal)
+        measureSlots(
+          effect,
+          { manifest, jobId, evaluator, labels, shards, own: () => volunteer.open?.losses.keys() ?? [] },
+          measuring.signal,
+        )
+          .catch((error: Error & { code?: string }) => unmeasured(error))
           .then((measured) => loop.enqueue({ kind: "measured", head: effect.head, ...measured }))
           .catch(failed.reject);
         return;

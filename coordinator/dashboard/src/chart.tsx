@@ -1,11 +1,11 @@
 /**
- * Loss and held-out accuracy over steps: the lines, their values under the cursor (mouse, finger or arrow keys), a sentence and a
+ * Loss and the held-out metric over steps: the lines, their values under the cursor (mouse, finger or arrow keys), a sentence and a
  * table for those who do not see lines. `data-points` on the figure says how many points of the training loss are drawn.
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type uPlot from "uplot";
 import type { Evaluation, Job, StepPoint } from "../../src/http/schemas.ts";
-import { count, loss, percent } from "./format.ts";
+import { count, loss, metricName, score } from "./format.ts";
 import { useMedia } from "./media.ts";
 import { createPlot } from "./plot.ts";
 import { type Lines, lastKnown, linesOf, summaryOf, tableOf } from "./series.ts";
@@ -46,7 +46,7 @@ export function Chart({ job, steps, evaluations }: Props) {
   }, [dark]);
 
   useEffect(() => {
-    plot.current?.setData([lines.x, lines.trainLoss, lines.heldoutLoss, lines.accuracy]);
+    plot.current?.setData([lines.x, lines.trainLoss, lines.heldoutLoss, lines.score]);
   }, [lines, job.steps]);
 
   const end = lines.x.length - 1;
@@ -54,8 +54,8 @@ export function Chart({ job, steps, evaluations }: Props) {
   return (
     <figure ref={figure} class="card chart" aria-labelledby="chart" data-points="0">
       <figcaption>
-        <h2 id="chart">Loss and accuracy</h2>
-        <Legend lines={lines} at={here} />
+        <h2 id="chart">Loss and {metricName(job.metric)}</h2>
+        <Legend lines={lines} metric={job.metric} at={here} />
       </figcaption>
       <div class="plot-frame">
         {/* A slider is what it is for a keyboard: arrow keys move along the steps, and the value is spoken. */}
@@ -64,11 +64,11 @@ export function Chart({ job, steps, evaluations }: Props) {
           class="plot"
           role="slider"
           tabIndex={0}
-          aria-label={`Chart of loss and accuracy over steps. ${summaryOf(lines, job)} Arrow keys read it step by step.`}
+          aria-label={`Chart of loss and ${metricName(job.metric)} over steps. ${summaryOf(lines, job)} Arrow keys read it step by step.`}
           aria-valuemin={0}
           aria-valuemax={Math.max(0, lines.x[end] ?? 0)}
           aria-valuenow={lines.x[here] ?? 0}
-          aria-valuetext={spoken(lines, here)}
+          aria-valuetext={spoken(lines, job.metric, here)}
           onKeyDown={(event) => {
             const to = target(event.key, at ?? end + 1, end);
             if (to === undefined || plot.current === null) return;
@@ -79,7 +79,7 @@ export function Chart({ job, steps, evaluations }: Props) {
         />
         {lines.points === 0 && <p class="plot-empty">The lines begin with the first step.</p>}
       </div>
-      <Listing lines={lines} />
+      <Listing lines={lines} metric={job.metric} />
     </figure>
   );
 }
@@ -104,15 +104,16 @@ function moveTo(plot: uPlot, index: number | null): void {
   plot.setCursor(x === undefined ? { left: -10, top: -10 } : { left: plot.valToPos(x, "x"), top: 0 });
 }
 
-function spoken(lines: Lines, at: number): string {
+function spoken(lines: Lines, metric: Job["metric"], at: number): string {
   const held = lastKnown(lines.heldoutLoss, at);
   const parts = [`After ${count(lines.x[at] ?? 0)} steps: training loss ${loss(lastKnown(lines.trainLoss, at))}`];
-  if (held !== null) parts.push(`held-out loss ${loss(held)}`, `held-out accuracy ${percent(lastKnown(lines.accuracy, at))}`);
+  if (held !== null)
+    parts.push(`held-out loss ${loss(held)}`, `held-out ${metricName(metric)} ${score(lastKnown(lines.score, at), metric)}`);
   return parts.join(", ");
 }
 
 /** What each line is, and its value at the cursor or, without one, at the newest step. */
-function Legend({ lines, at }: { lines: Lines; at: number }) {
+function Legend({ lines, metric, at }: { lines: Lines; metric: Job["metric"]; at: number }) {
   return (
     <ul class="legend" aria-hidden="true">
       <li class="train">
@@ -122,7 +123,7 @@ function Legend({ lines, at }: { lines: Lines; at: number }) {
         <i /> held-out loss <b>{loss(lastKnown(lines.heldoutLoss, at))}</b>
       </li>
       <li class="accuracy">
-        <i /> held-out accuracy <b>{percent(lastKnown(lines.accuracy, at))}</b>
+        <i /> held-out {metricName(metric)} <b>{score(lastKnown(lines.score, at), metric)}</b>
       </li>
       <li class="where">
         after <b>{count(lines.x[at] ?? 0)}</b> steps
@@ -131,7 +132,7 @@ function Legend({ lines, at }: { lines: Lines; at: number }) {
   );
 }
 
-function Listing({ lines }: { lines: Lines }) {
+function Listing({ lines, metric }: { lines: Lines; metric: Job["metric"] }) {
   const [open, setOpen] = useState(false);
   return (
     <details onToggle={(event) => setOpen(event.currentTarget.open)}>
@@ -140,7 +141,7 @@ function Listing({ lines }: { lines: Lines }) {
         <table class="listing">
           <thead>
             <tr>
-              {["Steps", "Training loss", "Held-out loss", "Held-out accuracy"].map((name) => (
+              {["Steps", "Training loss", "Held-out loss", `Held-out ${metricName(metric)}`].map((name) => (
                 <th scope="col" class="number" key={name}>
                   {name}
                 </th>
@@ -155,7 +156,7 @@ function Listing({ lines }: { lines: Lines }) {
                 </th>
                 <td class="number">{loss(row.trainLoss)}</td>
                 <td class="number">{loss(row.heldoutLoss)}</td>
-                <td class="number">{percent(row.accuracy)}</td>
+                <td class="number">{score(row.score, metric)}</td>
               </tr>
             ))}
           </tbody>

@@ -1,15 +1,18 @@
 /** The figures that people came for: how good, how fast, at what cost on the wire. */
 import type { ComponentChildren } from "preact";
 import type { Job } from "../../src/http/schemas.ts";
-import { bytes, count, loss, percent, perSecond, seconds } from "./format.ts";
+import { bytes, count, loss, metricName, percent, perSecond, score, seconds } from "./format.ts";
 
 export function Figures({ job }: { job: Job }) {
   const { firstEvaluation: first, lastEvaluation: last, bytesPerStep } = job;
   return (
     <section class="figures" aria-label="Headline figures">
-      <Figure tone="accuracy" name="Held-out accuracy" value={percent(last?.accuracy)}>
-        {since(job, percent(first?.accuracy))}
+      <Figure tone="accuracy" name={`Held-out ${metricName(job.metric)}`} value={score(last?.score, job.metric)}>
+        {since(job, score(first?.score, job.metric))}
         {job.majorityBaseline !== null && `; always the commonest class: ${percent(job.majorityBaseline)}`}
+        {job.bestEvaluation !== null &&
+          job.bestEvaluation.step !== last?.step &&
+          `; best ${score(job.bestEvaluation.score, job.metric)} after step ${count(job.bestEvaluation.step + 1)}`}
       </Figure>
       <Figure tone="loss" name="Held-out loss" value={loss(last?.loss)}>
         {since(job, loss(first?.loss))}

@@ -1,5 +1,7 @@
 /** Numbers as people read them, with their units. Null and what is not a number become a dash: never "NaN" on a page. */
 
+import type { Job } from "../../src/http/schemas.ts";
+
 const DASH = "–";
 const NBSP = "\u00a0";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -21,6 +23,24 @@ export function short(value: Maybe): string {
 
 export function percent(share: Maybe): string {
   return known(share) ? `${(100 * share).toFixed(1)}${NBSP}%` : DASH;
+}
+
+type Metric = Job["metric"];
+/** Metrics that are shares of one. */
+const SHARES: readonly Metric[] = ["accuracy", "f1", "exact-match"];
+
+export function isShare(metric: Metric): boolean {
+  return SHARES.includes(metric);
+}
+
+/** A metric as people call it. */
+export function metricName(metric: Metric): string {
+  return metric === "f1" ? "F1" : metric.replaceAll("-", " ");
+}
+
+/** A score of a metric: a share in percent, anything else as a number. */
+export function score(value: Maybe, metric: Metric): string {
+  return isShare(metric) ? percent(value) : loss(value);
 }
 
 export function loss(value: Maybe): string {

@@ -1,7 +1,8 @@
 /** The drawing itself, in uPlot: three lines, two scales, the page's colours. It holds no data of its own beyond what is drawn. */
 import uPlot from "uplot";
 import type { Job } from "../../src/http/schemas.ts";
-import { accuracyRange, type Lines, lossRange, stepRange } from "./series.ts";
+import { isShare } from "./format.ts";
+import { type Lines, lossRange, scoreRange, stepRange } from "./series.ts";
 
 const EVALUATION_DOTS_MAX = 150;
 
@@ -28,7 +29,7 @@ export function createPlot(element: HTMLElement, shown: () => { lines: Lines; jo
       scales: {
         x: { time: false, range: () => stepRange(shown().lines.x.at(-1) ?? 0, shown().job.steps) },
         loss: { range: (_u, low, high) => lossRange(low ?? 0, high ?? 0, shown().job.classes) },
-        accuracy: { range: (_u, low, high) => accuracyRange(low ?? 0.5, high ?? 1, shown().job.majorityBaseline) },
+        score: { range: (_u, low, high) => scoreRange(low ?? 0.5, high ?? 1, shown().job) },
       },
       axes: [
         {
@@ -41,19 +42,19 @@ export function createPlot(element: HTMLElement, shown: () => { lines: Lines; jo
         { ...axis, scale: "loss", size: 44, space: 44, grid: { stroke: colour("line"), width: 1 }, values: (_u, at) => decimals(at) },
         {
           ...axis,
-          scale: "accuracy",
+          scale: "score",
           side: 1,
           size: 48,
           space: 44,
           grid: { show: false },
-          values: (_u, at) => at.map((share) => `${Math.round(100 * share)} %`),
+          values: (_u, at) => (isShare(shown().job.metric) ? at.map((share) => `${Math.round(100 * share)} %`) : decimals(at)),
         },
       ],
       series: [
         {},
         { scale: "loss", stroke: colour("train"), width: 1.25, points: { show: false }, spanGaps: true },
         evaluationLine("loss", colour("loss"), colour("card")),
-        evaluationLine("accuracy", colour("accuracy"), colour("card")),
+        evaluationLine("score", colour("accuracy"), colour("card")),
       ],
       hooks: {
         setCursor: [(u) => told.moved(u.cursor.idx ?? null)],
@@ -65,7 +66,7 @@ export function createPlot(element: HTMLElement, shown: () => { lines: Lines; jo
         ],
       },
     },
-    [lines.x, lines.trainLoss, lines.heldoutLoss, lines.accuracy],
+    [lines.x, lines.trainLoss, lines.heldoutLoss, lines.score],
     element,
   );
   followFinger(plot);
@@ -94,7 +95,7 @@ function decimals(at: number[]): string[] {
 /** What guessing the commonest class would reach: the accuracy is worth what it is above this. */
 function drawBaseline(u: uPlot, baseline: number | null, stroke: string): void {
   if (baseline === null) return;
-  const y = Math.round(u.valToPos(baseline, "accuracy", true)) + 0.5;
+  const y = Math.round(u.valToPos(baseline, "score", true)) + 0.5;
   const { left, top, width, height } = u.bbox;
   if (y < top || y > top + height) return;
   u.ctx.save();

@@ -3,7 +3,7 @@
  * Pure. The horizontal axis counts steps committed: step s was measured after s of them, its evaluation shows the state after s + 1.
  */
 import type { Evaluation, Job, StepPoint } from "../../src/http/schemas.ts";
-import { count, loss, percent } from "./format.ts";
+import { count, isShare, loss, metricName, score } from "./format.ts";
 
 type Line = (number | null)[];
 
@@ -11,14 +11,14 @@ export interface Lines {
   x: number[];
   trainLoss: Line;
   heldoutLoss: Line;
-  accuracy: Line;
+  score: Line;
   /** How many points the line of the training loss has. */
   points: number;
 }
 
 /** All lines over one ascending axis; null where a line has no point. */
 export function linesOf(steps: readonly StepPoint[], evaluations: readonly Evaluation[]): Lines {
-  const lines: Lines = { x: [], trainLoss: [], heldoutLoss: [], accuracy: [], points: 0 };
+  const lines: Lines = { x: [], trainLoss: [], heldoutLoss: [], score: [], points: 0 };
   for (let s = 0, e = 0; s < steps.length || e < evaluations.length; ) {
     const step = steps[s];
     const evaluation = evaluations[e];
@@ -28,7 +28,7 @@ export function linesOf(steps: readonly StepPoint[], evaluations: readonly Evalu
     lines.x.push(x);
     lines.trainLoss.push(here?.meanLoss ?? null);
     lines.heldoutLoss.push(seen?.loss ?? null);
-    lines.accuracy.push(seen?.accuracy ?? null);
+    lines.score.push(seen?.score ?? null);
     if (typeof here?.meanLoss === "number") lines.points += 1;
     if (here) s += 1;
     if (seen) e += 1;
@@ -52,8 +52,9 @@ export function lossRange(low: number, high: number, classes: number): [number, 
   return [low - 0.15 * span, high + 0.1 * span];
 }
 
-/** Whole tenths around the values and the baseline, up to 100 % as soon as that is in sight. */
-export function accuracyRange(low: number, high: number, baseline: number | null): [number, number] {
+/** Of a share: whole tenths around the values and the baseline, up to 100 % as soon as that is in sight. Else around the values. */
+export function scoreRange(low: number, high: number, { majorityBaseline: baseline, metric }: Job): [number, number] {
+  if (!isShare(metric)) return lossRange(low, high, 0);
   const floor = Math.floor((Math.min(low, baseline ?? 1) - 0.05) * 10) / 10;
   const ceiling = high > 0.35 ? 1 : Math.ceil((high + 0.05) * 10) / 10;
   return [Math.max(0, floor), ceiling];
@@ -76,8 +77,10 @@ export function summaryOf(lines: Lines, job: Job | null): string {
   if (to !== null) parts.push(`Training loss went from ${loss(from)} to ${loss(to)}.`);
   const held = lastKnown(lines.heldoutLoss, end);
   if (held !== null) parts.push(`Held-out loss went from ${loss(firstOf(lines.heldoutLoss))} to ${loss(held)},`);
-  if (held !== null)
-    parts.push(`held-out accuracy from ${percent(firstOf(lines.accuracy))} to ${percent(lastKnown(lines.accuracy, end))}.`);
+  if (held !== null && job) {
+    const shown = (value: number | null) => score(value, job.metric);
+    parts.push(`held-out ${metricName(job.metric)} from ${shown(firstOf(lines.score))} to ${shown(lastKnown(lines.score, end))}.`);
+  }
   return parts.join(" ");
 }
 
@@ -85,7 +88,7 @@ export interface Row {
   steps: number;
   trainLoss: number | null;
   heldoutLoss: number | null;
-  accuracy: number | null;
+  score: number | null;
 }
 
 /** At most about `max` rows: those with an evaluation first of all, evenly thinned, the newest always among them. */
@@ -94,9 +97,9 @@ export function tableOf(lines: Lines, max: number): Row[] {
     steps,
     trainLoss: lines.trainLoss[i] ?? null,
     heldoutLoss: lines.heldoutLoss[i] ?? null,
-    accuracy: lines.accuracy[i] ?? null,
+    score: lines.score[i] ?? null,
   }));
-  const evaluated = all.filter((row) => row.accuracy !== null);
+  const evaluated = all.filter((row) => row.score !== null);
   const rows = evaluated.length > 1 ? evaluated : all;
   const stride = Math.ceil(rows.length / max);
   return rows.filter((_, i) => (rows.length - 1 - i) % stride === 0);

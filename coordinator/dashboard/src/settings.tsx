@@ -27,10 +27,12 @@ export function Settings({ job }: { job: Job }) {
         <Item name="Signal">
           {small(lastStep?.signal)}, noise floor {small(job.noiseFloor)}
         </Item>
-        <Item name="Classes">
-          {count(job.classes)}
-          {job.majorityBaseline !== null && `, the commonest ${percent(job.majorityBaseline)}`}
-        </Item>
+        {job.classes > 0 && (
+          <Item name="Classes">
+            {count(job.classes)}
+            {job.majorityBaseline !== null && `, the commonest ${percent(job.majorityBaseline)}`}
+          </Item>
+        )}
         <Item name="Results">{outcomes(job)}</Item>
       </dl>
     </section>

@@ -13,7 +13,7 @@ const NUMBERS: readonly (readonly [name: string, help: string, read: (job: Job) 
   ["zoswarm_steps_target", "Steps the job is to take", (job) => job.steps],
   ["zoswarm_train_loss", "Mean loss over the newest committed step's measurements", (job) => job.lastStep?.meanLoss],
   ["zoswarm_heldout_loss", "Loss on the held-out set, newest evaluation", (job) => job.lastEvaluation?.loss],
-  ["zoswarm_heldout_accuracy", "Accuracy on the held-out set, newest evaluation, 0 to 1", (job) => job.lastEvaluation?.accuracy],
+  ["zoswarm_heldout_score", "The job's metric on the held-out set, newest evaluation", (job) => job.lastEvaluation?.score],
   ["zoswarm_heldout_step", "The step that the newest evaluation looked at, -1 before training", (job) => job.lastEvaluation?.step],
   ["zoswarm_signal", "Root mean square of the newest step's projected gradients", (job) => job.lastStep?.signal],
   ["zoswarm_noise_floor", "Signal below which a step is not committed", (job) => job.noiseFloor],

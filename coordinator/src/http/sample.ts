@@ -9,7 +9,7 @@ export function sampleStep(step: number): StepPoint {
 }
 
 export function sampleEvaluation(step: number): Evaluation {
-  return { step, loss: 0.69, accuracy: 0.5, examples: 200, stateHash: HASH };
+  return { step, loss: 0.69, score: 0.5, examples: 200, stateHash: HASH };
 }
 
 export function sampleWorker(name: string): Worker {
@@ -41,6 +41,7 @@ export function sampleJob(): Job {
     steps: 200,
     parameters: 6_975_746,
     classes: 2,
+    metric: "accuracy",
     directionsPerStep: 16,
     groups: 1,
     estimator: "two-sided",
@@ -64,6 +65,7 @@ export function sampleJob(): Job {
     noiseFloor: 0.001,
     firstEvaluation: sampleEvaluation(-1),
     lastEvaluation: sampleEvaluation(1),
+    bestEvaluation: sampleEvaluation(1),
     lastStep: sampleStep(2),
     dataNotice: "Volunteers can read the training data.",
   };

@@ -3,6 +3,7 @@
  * Only what stands here leaves the process: answers are cut to these fields. Nothing here may hold a key, a path or a training text.
  */
 import { RESULT_CODES } from "@zoswarm/shared/protocol/codes";
+import { METRICS } from "@zoswarm/shared/protocol/manifest";
 import * as z from "zod";
 
 const count = z.int().min(0);
@@ -29,7 +30,8 @@ export type StepPoint = z.output<typeof stepPointSchema>;
 export const evaluationSchema = z.object({
   step: stateStep,
   loss: z.number(),
-  accuracy: z.number().min(0).max(1),
+  /** The job's metric. */
+  score: z.number(),
   examples: count,
   stateHash: hash,
 });
@@ -46,7 +48,10 @@ export const jobSchema = z.object({
   /** Steps the job is to take. */
   steps: count,
   parameters: count,
+  /** 0 where the objective has none. */
   classes: count,
+  /** What evaluations report as their score. */
+  metric: z.enum(METRICS),
   directionsPerStep: count,
   groups: count,
   estimator: z.enum(["two-sided", "one-sided"]),
@@ -76,11 +81,13 @@ export const jobSchema = z.object({
   }),
   /** Results (one per direction) by what became of them; an outcome that has not happened may be missing. */
   results: z.partialRecord(z.enum(RESULT_CODES), count),
-  /** Held-out accuracy of always answering the commonest class. */
+  /** Held-out accuracy of always answering the commonest class; null for other metrics. */
   majorityBaseline: z.number().min(0).max(1).nullable(),
   noiseFloor: amount.nullable(),
   firstEvaluation: evaluationSchema.nullable(),
   lastEvaluation: evaluationSchema.nullable(),
+  /** The best by the metric; the newer where they tie. */
+  bestEvaluation: evaluationSchema.nullable(),
   lastStep: stepPointSchema.nullable(),
   /** One sentence for people who are about to join: who can read what. */
   dataNotice: z.string(),

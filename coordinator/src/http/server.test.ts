@@ -92,7 +92,7 @@ test("metrics are read from the view, and what is not known yet has no series", 
   view.data.workers.push({ ...sampleWorker("bob"), state: "gone", stateHash: "unknown" });
   const text = (await get("/metrics")).body;
   expect(text).toContain("zoswarm_step 3\n");
-  expect(text).toContain("zoswarm_heldout_accuracy 0.5\n");
+  expect(text).toContain("zoswarm_heldout_score 0.5\n");
   expect(text).toContain('zoswarm_results_total{outcome="accepted"} 48\n');
   expect(text).toContain('zoswarm_workers{state="evaluating"} 1\n');
   expect(text).toContain('zoswarm_workers{state="gone"} 1\n');
@@ -102,7 +102,7 @@ test("metrics are read from the view, and what is not known yet has no series", 
   view.data.job.lastEvaluation = null;
   view.data.job.results = { accepted: 64 };
   const later = (await get("/metrics")).body;
-  expect(later).not.toMatch(/^zoswarm_heldout_accuracy /m);
+  expect(later).not.toMatch(/^zoswarm_heldout_score /m);
   expect(later).toContain('zoswarm_results_total{outcome="accepted"} 64\n');
   expect(later).toContain('zoswarm_results_total{outcome="late"} 0\n');
 });

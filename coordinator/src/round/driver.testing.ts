@@ -19,10 +19,14 @@ export function manifestOf(publicHex: string, job: Partial<Manifest["job"]>): Ma
     stateHash: HASH,
     staleness: 0,
     model: blob,
+    frozen: null,
+    tokenizer: null,
     initial: blob,
     examples: blob,
+    shardBytes: 1,
+    inputs: [{ name: "input_ids", type: "int64", dims: ["batch", "sequence"], source: { from: "tokens", pad: 0 } }],
+    objective: { kind: "classes", measure: "loss", metric: "accuracy", classes: 2, generate: 0, stop: null, reward: null },
     tensors: [{ name: "w", shape: [4], q: 20, gain: 0 }],
-    classes: 2,
     job: {
       steps: 4,
       groups: 1,
@@ -113,7 +117,7 @@ export function drive(
     },
     evaluated() {
       for (const step of [...round.evaluating])
-        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss: 0.7, accuracy: 0.5, examples: 2, nowMs: 0 });
+        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss: 0.7, score: 0.5, examples: 2, nowMs: 0 });
     },
     slots: (peerId) =>
       (round.members.get(peerId)?.runs ?? []).flatMap(([start, count]) => Array.from({ length: count }, (_, i) => start + i)),

@@ -205,12 +205,9 @@ function commitStep(round: Round): RoundEffect[] {
   ];
 }
 
-function onEvaluated(
-  round: Round,
-  { step, stateHash, loss, accuracy, examples }: Extract<RoundEvent, { kind: "evaluated" }>,
-): RoundEffect[] {
+function onEvaluated(round: Round, { step, stateHash, loss, score, examples }: Extract<RoundEvent, { kind: "evaluated" }>): RoundEffect[] {
   round.evaluating.delete(step);
-  return [{ kind: "announce", entry: { kind: "evaluation", step, stateHash, loss, accuracy, examples }, task: null }];
+  return [{ kind: "announce", entry: { kind: "evaluation", step, stateHash, loss, score, examples }, task: null }];
 }
 
 /** The job is over when its last state's evaluation stands in the ledger. */

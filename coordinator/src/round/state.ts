@@ -56,7 +56,7 @@ export type RoundEvent =
   | { kind: "result"; peerId: string; frame: Extract<WorkerFrame, { kind: "result" }>; nowMs: number }
   | { kind: "deadline"; step: number; nowMs: number }
   | { kind: "announced"; bytes: Uint8Array; nowMs: number }
-  | { kind: "evaluated"; step: number; stateHash: string; loss: number; accuracy: number; examples: number; nowMs: number };
+  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; nowMs: number };
 
 export type RoundEffect =
   | ReplicaEffect

@@ -94,7 +94,7 @@ test("evaluations are kept in the ledger's order, also one that comes after late
   add(commitOf(0));
   add(commitOf(1));
   add(evaluationOf(0, "cd".repeat(32)));
-  expect(history.evaluations.map(({ step, stateHash, loss, accuracy, examples }) => [step, stateHash, loss, accuracy, examples])).toEqual([
+  expect(history.evaluations.map(({ step, stateHash, loss, score, examples }) => [step, stateHash, loss, score, examples])).toEqual([
     [-1, HASH, 0.7, 0.5, 8],
     [0, "cd".repeat(32), 0.7, 0.5, 8],
   ]);

@@ -4,6 +4,7 @@
  */
 import type { Announcement, Task } from "../protocol/announcement.ts";
 import type { CommitEntry } from "../protocol/entries.ts";
+import type { Metric } from "../protocol/manifest.ts";
 
 /** A commit and the one before it on its branch; null is the initial state. */
 export interface BranchNode {
@@ -21,7 +22,8 @@ export interface LossPoint {
 export interface EvaluationPoint {
   step: number;
   loss: number;
-  accuracy: number;
+  /** The objective's metric. */
+  score: number;
   examples: number;
   stateHash: string;
 }
@@ -120,6 +122,15 @@ function extendByCommit(history: History, entry: CommitEntry): Extended {
   history.lastStep = entry.step;
   history.losses.push({ step: entry.step, meanLoss: entry.meanLoss, directions, committed: directions - missing });
   return { ok: true };
+}
+
+/** Metrics of which less is better. */
+const LESS_IS_BETTER: readonly Metric[] = ["perplexity", "mean-squared-error"];
+
+/** The evaluation with the best score; the newer where they tie. */
+export function bestOf(evaluations: readonly EvaluationPoint[], metric: Metric): EvaluationPoint | null {
+  const worth = ({ score }: EvaluationPoint) => (LESS_IS_BETTER.includes(metric) ? -score : score);
+  return evaluations.reduce<EvaluationPoint | null>((best, one) => (best === null || worth(one) >= worth(best) ? one : best), null);
 }
 
 /** The commits from the initial state to `node`, oldest first. */

@@ -144,7 +144,6 @@ describe("what is no announcement is refused with its code", () => {
     ["a name that is too long", [1, [[PEERS[0], "a".repeat(65)]]]],
     ["a rate of 0", [2, 0, -10]],
     ["an infinite rate", [2, Number.POSITIVE_INFINITY, -10]],
-    ["an accuracy above 1", [3, 0, id, 0.7, 1.01, 8]],
     ["a state before the initial one", [4, -2, id]],
     ["a short state hash", [4, 0, id.slice(1)]],
     ["an epoch of more than 32 bits", [5, 2 ** 32]],

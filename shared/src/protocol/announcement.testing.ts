@@ -39,7 +39,7 @@ export function commitOf(
 }
 
 export function evaluationOf(step: number, stateHash = HASH): Extract<Entry, { kind: "evaluation" }> {
-  return { kind: "evaluation", step, stateHash, loss: 0.7, accuracy: 0.5, examples: 8 };
+  return { kind: "evaluation", step, stateHash, loss: 0.7, score: 0.5, examples: 8 };
 }
 
 export const restoreOf = (step: number): Entry => ({ kind: "restore", step, stateHash: HASH });

@@ -84,13 +84,13 @@ const rateTuple = z
   .transform(([, rate, epsilonLog2]) => ({ kind: "rate" as const, rate, epsilonLog2 }));
 
 const evaluationTuple = z
-  .tuple([z.literal(3), stateStep, bytes32, finite, finite.min(0).max(1), u32])
-  .transform(([, step, stateHash, loss, accuracy, examples]) => ({
+  .tuple([z.literal(3), stateStep, bytes32, finite, finite, u32])
+  .transform(([, step, stateHash, loss, score, examples]) => ({
     kind: "evaluation" as const,
     step,
     stateHash: toHex(stateHash),
     loss,
-    accuracy,
+    score,
     examples,
   }));
 
@@ -123,7 +123,7 @@ export function entryTuple(entry: Entry): unknown[] {
     case "rate":
       return [2, entry.rate, entry.epsilonLog2];
     case "evaluation":
-      return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.accuracy, entry.examples];
+      return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.score, entry.examples];
     case "restore":
       return [4, entry.step, fromHex(entry.stateHash)];
     case "epoch":

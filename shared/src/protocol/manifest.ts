@@ -34,6 +34,52 @@ const tensor = z
   })
   .refine(({ q, gain }) => q + gain >= 16 && q + gain <= 36, "16 <= q + gain <= 36 (spec 1)");
 
+const inputName = z.string().min(1).max(512);
+const size = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1);
+
+/** An input of the model, and what it is filled from. */
+const input = z.strictObject({
+  name: inputName,
+  type: z.enum(["int64", "int32", "float32", "uint8", "int8", "bool"]),
+  dims: z.array(z.union([size, z.literal(["batch", "sequence"])])).max(8),
+  source: z.discriminatedUnion("from", [
+    /** Token ids, shorter rows filled with `pad`. */
+    z.strictObject({ from: z.literal("tokens"), pad: u32 }),
+    /** 1 where there is a token, 0 where there is padding. */
+    z.strictObject({ from: z.literal("mask") }),
+    /** 0, 1, 2 and so on. */
+    z.strictObject({ from: z.literal("positions") }),
+    z.strictObject({ from: z.literal("constant"), value: z.number() }),
+    /** The example's features, by place. */
+    z.strictObject({ from: z.literal("feature"), index: z.int().min(0).max(255) }),
+  ]),
+});
+export type InputSpec = z.output<typeof input>;
+
+export const METRICS = ["accuracy", "f1", "exact-match", "perplexity", "mean-squared-error", "reward"] as const;
+export type Metric = (typeof METRICS)[number];
+export const MEASURES = ["loss", "accuracy", "f1", "exact-match", "reward"] as const;
+
+/** What is measured of a forward pass (shared/spec/objectives.md). */
+const objective = z.strictObject({
+  /** What the graph computes: class scores, scores of label words, losses of tokens, a number, or the next token alone. */
+  kind: z.enum(["classes", "words", "tokens", "values", "none"]),
+  /** What a direction is judged by: the graph's loss, or one of these, of which more is better. */
+  measure: z.enum(MEASURES),
+  /** What held-out evaluations report. */
+  metric: z.enum(METRICS),
+  classes: z.int().min(0).max(65_536),
+  /** Tokens that are generated greedily from an example's, at most; and the token that ends them. */
+  generate: z.int().min(0).max(1024),
+  stop: u32.nullable(),
+  /** The launcher's JavaScript, `reward(example)`; run in a sandbox, and only by workers that allow it. */
+  reward: z.string().max(65_536).nullable(),
+});
+export type Objective = z.output<typeof objective>;
+
 export const manifestSchema = z.strictObject({
   version: z.literal(PROTOCOL_VERSION),
   name: shownText(LIMITS.nameCharactersMax).min(1),
@@ -41,11 +87,21 @@ export const manifestSchema = z.strictObject({
   commitKey: hex32,
   stateHash: hex32,
   staleness: z.literal(0),
+  /** The graph: weights that are trained are inputs, large ones that are not lie in `frozen`. */
   model: blob,
+  frozen: blob.nullable(),
+  /** For objectives that read generated text. */
+  tokenizer: blob.nullable(),
   initial: blob,
+  /** The index of the training examples, and the bytes of its shards together. */
   examples: blob,
+  shardBytes: z
+    .int()
+    .min(1)
+    .max(2 ** 40),
+  inputs: z.array(input).min(1).max(256),
+  objective,
   tensors: z.array(tensor).min(1).max(65_536),
-  classes: z.int().min(2).max(65_536),
   job: z.strictObject({
     steps: z.int().min(1).max(0xfffffffe),
     groups: z.int().min(1).max(LIMITS.groupsPerStepMax),

@@ -22,8 +22,17 @@ const TENSORS = [tensor([7, 40], 22), tensor([], 20, 3), tensor([300], 24, -2)];
 const INITIAL = startOf(TENSORS, 1, 2 ** 20);
 const { key: signingKey, publicHex } = readCommitKey(createCommitKey().privatePem);
 const MANIFEST: Manifest = {
-  ...{ version: 1, name: "bundle", key: [...KEY], commitKey: publicHex, stateHash: stateHash(INITIAL), staleness: 0, classes: 2 },
-  ...{ model: { id: "11".repeat(32), bytes: 1 }, initial: { id: "22".repeat(32), bytes: 4 }, examples: { id: "33".repeat(32), bytes: 1 } },
+  ...{ version: 1, name: "bundle", key: [...KEY], commitKey: publicHex, stateHash: stateHash(INITIAL), staleness: 0 },
+  ...{
+    model: { id: "11".repeat(32), bytes: 1 },
+    initial: { id: "22".repeat(32), bytes: 4 },
+    examples: { id: "33".repeat(32), bytes: 1 },
+    frozen: null,
+    tokenizer: null,
+    shardBytes: 1,
+  },
+  inputs: [{ name: "ids", type: "int64", dims: ["batch", "sequence"], source: { from: "tokens", pad: 0 } }],
+  objective: { kind: "classes", measure: "loss", metric: "accuracy", classes: 2, generate: 0, stop: null, reward: null },
   tensors: TENSORS.map((each) => ({ ...each, shape: [...each.shape] })),
   job: {
     ...{ steps: 5, groups: 2, directionsLog2: 3, batch: 2, epsilonLog2: -10, estimator: "two-sided", rule: "normalised", rate: 0.01 },
@@ -49,7 +58,7 @@ function after(...steps: number[]): string {
   return stateHash(x);
 }
 const evaluation = (step: number, stateHash: string): Entry => ({
-  ...{ kind: "evaluation", step, stateHash, loss: 0.625, accuracy: 0.75, examples: 8 },
+  ...{ kind: "evaluation", step, stateHash, loss: 0.625, score: 0.75, examples: 8 },
 });
 const restore = (step: number, stateHash: string): Entry => ({ kind: "restore", step, stateHash });
 
@@ -112,7 +121,7 @@ describe("a bundle", () => {
       const { meanLoss, contributors, groups } = commit(n);
       return { kind: "commit", step: n, groups: groups.map((group) => ({ ...group, a: Array.from(group.a) })), meanLoss, contributors };
     };
-    const evaluated = (n: number) => ({ kind: "evaluation", evaluated: n, loss: 0.625, accuracy: 0.75, examples: 8 });
+    const evaluated = (n: number) => ({ kind: "evaluation", evaluated: n, loss: 0.625, score: 0.75, examples: 8 });
     const expected = [
       { kind: "roster", peers: [{ peerId: "12D3KooWAAAAAAAAAAAAAAAAAAAA", name: "Ada" }] },
       { kind: "rate", rate: 0.01, epsilonLog2: -10 },

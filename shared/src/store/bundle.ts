@@ -136,7 +136,7 @@ function described(entry: Entry): Record<string, unknown> {
     case "restore":
       return { kind: entry.kind, restore: entry.step };
     case "evaluation":
-      return { kind: entry.kind, evaluated: entry.step, loss: entry.loss, accuracy: entry.accuracy, examples: entry.examples };
+      return { kind: entry.kind, evaluated: entry.step, loss: entry.loss, score: entry.score, examples: entry.examples };
     case "roster":
     case "rate":
     case "epoch":
