@@ -7,7 +7,9 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { openModel } from "@zoswarm/shared/model/file";
 import { writeModel } from "@zoswarm/shared/model/onnx";
+import { quantizeModel } from "@zoswarm/shared/model/quantize";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { tokenizerOf } from "../../deploy/demo/vocabulary.ts";
 import { attentionClassifier, charLstm, charTokenizer } from "./netbuilders.ts";
@@ -58,6 +60,8 @@ async function train(job: Record<string, unknown>, workerMore: string[] = []): P
   const trained = JSON.parse(await readFile(report, "utf8")) as Trained;
   for (const name of names)
     expect(JSON.parse(await readFile(join(dir, `${name}.json`), "utf8"))).toMatchObject({ stateHash: trained.stateHash });
+  const { startLoss, endLoss, metric, startScore, endScore } = trained;
+  console.log(`loss ${startLoss.toFixed(4)} to ${endLoss.toFixed(4)}, ${metric} ${startScore.toFixed(4)} to ${endScore.toFixed(4)}`);
   return trained;
 }
 
@@ -93,6 +97,24 @@ describe.skipIf(!has)("stories260K, a decoder", () => {
     });
     expect(trained.endLoss).toBeLessThan(0.9 * trained.startLoss);
     expect(trained.endScore).toBeGreaterThan(0.6);
+  });
+
+  it("learns by adapters beside a base of 4 bits, which stays as it is", async () => {
+    const opened = openModel(model);
+    if (!opened.ok) throw new Error(opened.message);
+    const quantized = quantizeModel(opened.model, { kind: "4-bit" }, opened.source);
+    if (!quantized.ok) throw new Error(quantized.message);
+    await writeFile(join(dir, "q4.onnx"), writeModel(quantized.model));
+    await writeFile(join(dir, "text.txt"), readFileSync(beside("data/text/tinyshakespeare.txt"), "utf8").slice(0, 100_000));
+    const trained = await train({
+      ...{ model: "q4.onnx", tokenizer: tokenizer(), train: { file: "text.txt", by: "paragraph" }, heldout: { share: 0.05 } },
+      ...{ objective: "causal-lm", packed: true, maxTokens: 64, steps: 20, rate: 2e-3, epsilonLog2: -8 },
+      trained: { lora: { rank: 4, alpha: 8, targets: ["*"] } },
+    });
+    expect(trained.endLoss).toBeLessThan(0.97 * trained.startLoss);
+    const exported = processes.start("coordinator", ["export", join(dir, "data"), "--model", join(dir, "merged.onnx")]);
+    expect(await exported.ended).toEqual({ code: 1, signal: null });
+    expect(exported.errors.join("\n")).toMatch(/is a weight of 4 bits, too coarse .+ export the adapter/);
   });
 
   it("learns what its launcher's program rewards, where the volunteer allows it", async () => {
