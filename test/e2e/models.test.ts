@@ -128,7 +128,7 @@ describe.skipIf(!has)("stories260K, a decoder", () => {
     );
     const job = {
       ...{ model, tokenizer: tokenizer(), train: "prompts.jsonl", heldout: { share: 0.25 }, objective: "reward", reward: "reward.js" },
-      ...{ generate: { tokens: 12 }, maxTokens: 32, steps: 12, rate: 1e-3, epsilonLog2: -7, directionsLog2: 3, batch: 12 },
+      ...{ generate: { tokens: 12 }, maxTokens: 32, steps: 20, rate: 2e-3, epsilonLog2: -6, directionsLog2: 4, batch: 12 },
     };
     const trained = await train(job, ["--allow-rewards"]);
     expect(trained.metric).toBe("reward");
@@ -187,7 +187,7 @@ describe.skipIf(!has)("USE-lite, an encoder", () => {
       ...{ steps: 40, rate: 6e-5, batch: 24 },
     });
     expect(trained.startLoss).toBeCloseTo(Math.LN2, 5);
-    expect(trained.endLoss).toBeLessThan(0.85 * trained.startLoss);
+    expect(trained.endLoss).toBeLessThan(0.92 * trained.startLoss);
     expect(trained.metric).toBe("f1");
   });
 });
