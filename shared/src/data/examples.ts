@@ -33,7 +33,7 @@ export const EXAMPLES_COUNT_MAX = 16_777_216;
 export const EXAMPLE_TOKENS_MAX = 65_536;
 export const CLASSES_MAX = 65_536;
 export const SHARD_BYTES_MAX = 64 * 2 ** 20;
-export const INDEX_BYTES_MAX = 64 * 2 ** 20;
+export const INDEX_BYTES_MAX = 128 * 2 ** 20;
 /** What a shard is filled to: a volunteer fetches little that its batches do not touch. */
 export const SHARD_BYTES = 256 * 1024;
 const EXTRA_CHARACTERS_MAX = 1_000_000;
