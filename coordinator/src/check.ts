@@ -23,6 +23,8 @@ import { commitOf, taskOf } from "./round/commit.ts";
 /** Directions that are measured; the time of a whole step follows from them. */
 const DIRECTIONS_MAX = 8;
 const HASH = "00".repeat(32);
+/** Why a tensor is not trained that nobody would take for a weight: shapes, axes, epsilons (model/judge.ts). */
+const NO_WEIGHT = /^is (int64|int32|bool|a single number|a Constant of)/;
 
 export interface Checked {
   ok: true;
@@ -164,7 +166,7 @@ function warningsOf({ job, objective, tensors }: Manifest, made: Made, { loss, s
     warnings.push(
       `the rate is too small for the lattice of ${coarse.length} of ${tensors.length} tensors (such as "${coarse[0]?.name}"): raise it`,
     );
-  if (made.frozen.length > 0)
-    warnings.push(`${made.frozen.length} tensors are not trained, such as "${made.frozen[0]?.name}", which ${made.frozen[0]?.reason}`);
+  const [left, ...others] = made.frozen.filter(({ reason }) => !NO_WEIGHT.test(reason));
+  if (left !== undefined) warnings.push(`${others.length + 1} tensors are not trained, such as "${left.name}", which ${left.reason}`);
   return warnings;
 }

@@ -92,6 +92,36 @@ describe("createJob", () => {
     ]);
   });
 
+  it("doubts a model that reads padding, for its answers depend on what an example is batched with", async () => {
+    const spec = await specWith({ maxTokens: 4 });
+    const graph = createGraph("test");
+    const ids = graph.input("input_ids", "int64", ["batch", "sequence"]);
+    const embedded = graph.node("Gather", [graph.parameter("embeddings", [3, 2], Float32Array.of(0, 0, 2, 0, 0, 2)), ids]);
+    graph.node("ReduceMean", [embedded], { axes: [1], keepdims: 0 }, "logits");
+    graph.output("logits", "float32", ["batch", 2]);
+    writeFileSync(spec.model, writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" })));
+    expect(await createJob(spec, join(dir, "data"))).toMatchObject({
+      doubts: [expect.stringMatching(/^the loss of the same examples differs by 0\.\d+ when they are batched/)],
+    });
+  });
+
+  it("doubts a language model that sees the tokens it shall predict", async () => {
+    const plain = await specWith({ maxTokens: 4, objective: "causal-lm", packed: true });
+    const doubtsOf = async (sees: boolean, data: string) => {
+      const graph = createGraph("test");
+      const ids = graph.input("input_ids", "int64", ["batch", "sequence"]);
+      const rows = graph.node("Gather", [graph.parameter("embeddings", [3, 3], Float32Array.of(0, 1, 2, 3, 0, 0, 0, 4, 1)), ids]);
+      const mean = graph.node("ReduceMean", [rows], { axes: [1], keepdims: 1 });
+      graph.node("Add", [rows, sees ? mean : rows], {}, "logits");
+      graph.output("logits", "float32", ["batch", "sequence", 3]);
+      writeFileSync(plain.model, writeModel(graph.model({ irVersion: 8, opset: 17, producer: "test" })));
+      const made = await createJob(plain, join(dir, data));
+      return made.ok ? made.doubts : made.message;
+    };
+    expect(await doubtsOf(false, "decoder")).toEqual([]);
+    expect(await doubtsOf(true, "encoder")).toContainEqual(expect.stringMatching(/it sees what it shall predict/));
+  });
+
   it("gives every job a key of its own", async () => {
     const spec = await specWith();
     const [one, other] = [join(dir, "one"), join(dir, "other")];

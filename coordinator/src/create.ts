@@ -6,7 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { rmdirSync, rmSync } from "node:fs";
 import { chmod, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { type Example, encodeIndex, encodeShard, SHARD_BYTES_MAX, shardsOf } from "@zoswarm/shared/data/examples";
+import { type Example, encodeIndex, encodeShard, exampleOf, SHARD_BYTES_MAX, shardsOf } from "@zoswarm/shared/data/examples";
 import { fixedLengthOf } from "@zoswarm/shared/data/feeds";
 import { loadTokenizer } from "@zoswarm/shared/data/tokenizer";
 import type { LoadRequest } from "@zoswarm/shared/evaluate/calls";
@@ -183,7 +183,7 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
   const tried = await tryModel(startTrial(), loadRequestOf(manifest, blobs.path), data);
   if (!tried.ok) return { ...tried, message: `model ${spec.model}: ${tried.message}` };
   await writeFile(files.heldout, heldout);
-  const kept = await keepModel(spec, files.model);
+  const kept = await keepModel(spec, built.inputs, files.model);
   if (!kept.ok) return kept;
   if (spec.tokenizer !== undefined) await copyFile(spec.tokenizer, files.tokenizer);
   const found: Found = { adapters: built.adapters, labels: data.labels };
@@ -192,17 +192,29 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
   await chmod(files.commitKey, 0o600);
   await writeFile(files.manifest, bytes);
   await writeFile(files.spec, `${JSON.stringify(spec, null, 1)}\n`);
-  const doubts = tried.isSoftmax
+  const probable = tried.isSoftmax
     ? [
-        `the output holds probabilities, not logits, and learns slowly: name what is before its softmax (output: VALUE; inspect shows the model)`,
+        `the output holds probabilities, not logits, and learns slowly: name what is before its softmax or sigmoid (output: VALUE), one of ${built.before.join(", ")}`,
       ]
     : [];
+  const foreseeing =
+    tried.foresees > FORESEES_MAX
+      ? [
+          `what the model says of a token differs by ${tried.foresees.toPrecision(2)} with the tokens after it: it sees what it shall predict, so it is no decoder (or rounds activations); take objective masked-lm or classification`,
+        ]
+      : [];
+  const mixing =
+    tried.mixes > MIXES_MAX
+      ? [
+          `the loss of the same examples differs by ${tried.mixes.toPrecision(2)} when they are batched: the model reads padding, rounds activations, or has the sequence before the batch; export it with an attention mask, batch first`,
+        ]
+      : [];
   const { truncated } = data;
   return {
     ok: true,
     frozen: built.frozen,
     switchedOff: built.switchedOff,
-    doubts,
+    doubts: [...probable, ...mixing, ...foreseeing],
     truncated,
     trainRows: data.train.length,
     heldoutRows: data.heldout.length,
@@ -242,7 +254,7 @@ async function tryModel(
   evaluator: Evaluator,
   load: LoadRequest,
   { train, heldout }: { train: readonly Example[]; heldout: readonly Example[] },
-): Promise<{ ok: true; isSoftmax: boolean } | Fault<"model-fails">> {
+): Promise<{ ok: true; isSoftmax: boolean; mixes: number; foresees: number } | Fault<"model-fails">> {
   try {
     await evaluator.call("load", load);
     for (const [name, examples] of [
@@ -255,14 +267,46 @@ async function tryModel(
         return { ok: false, code: "model-fails", message: `its loss on a ${name} example is ${loss}; check its weights` };
     }
     const { scores } = await evaluator.call("predict", { examples: hardestOf(heldout) });
-    return { ok: true, isSoftmax: load.objective.kind === "classes" && scores.every(isDistribution) };
+    const mixes = load.objective.measure === "loss" && load.objective.generate === 0 ? await mixedUp(evaluator, train) : 0;
+    const foresees = load.objective.kind === "tokens" && load.objective.measure === "loss" ? await foreseen(evaluator, train) : 0;
+    return { ok: true, isSoftmax: load.objective.kind === "classes" && scores.every(isDistribution), mixes, foresees };
   } catch (error) {
-    const message = `the runtime refuses it: ${(error as Error).message}`;
+    const why = (error as Error).message.replaceAll(/\s+/g, " ").trim();
+    const message = /GatherElements.*zoswarm\/objective\//.test(why)
+      ? "its output has fewer classes than there are labels, or fewer entries for a token than the tokenizer has tokens; correct the labels, name another output, or take the model's own tokenizer"
+      : `the runtime refuses it: ${why}; see that it runs in onnxruntime with several examples of different lengths, or export it again, for instance with opset 17`;
     return { ok: false, code: "model-fails", message };
   } finally {
     await evaluator.close();
   }
 }
+
+/** How much a short example's loss changes beside a long one. */
+async function mixedUp(evaluator: Evaluator, examples: readonly Example[]): Promise<number> {
+  const short = examples.reduce((one, other) => (other.tokens.length < one.tokens.length ? other : one));
+  await evaluator.call("setHeldout", { shards: [encodeShard([short, ...hardestOf(examples)])] });
+  const [alone, together] = [await evaluator.call("evaluate", { batch: 1 }), await evaluator.call("evaluate", { batch: 3 })];
+  return Math.abs(alone.loss - together.loss) / Math.max(1, Math.abs(alone.loss));
+}
+
+/** How much the loss of an example's first half changes with what comes after it: a decoder's does not. */
+async function foreseen(evaluator: Evaluator, examples: readonly Example[]): Promise<number> {
+  const [longest] = hardestOf(examples) as [Example];
+  const { length } = longest.tokens;
+  const half = Math.floor(length / 2);
+  if (half < 2) return 0;
+  const sumOf = async (to: number, from: number) => {
+    const example = { ...exampleOf(Array.from(longest.tokens).slice(0, to), { from }), features: longest.features };
+    await evaluator.call("setHeldout", { shards: [encodeShard([example])] });
+    return (await evaluator.call("evaluate", { batch: 1 })).loss * (to - from);
+  };
+  const [whole, end, alone] = [await sumOf(length, 1), await sumOf(length, half), await sumOf(half, 1)];
+  return Math.abs(whole - end - alone) / (half - 1);
+}
+
+/** Rounding stays below, but for that of activations to 8 bits. */
+const MIXES_MAX = 3e-4;
+const FORESEES_MAX = 1e-4;
 
 /** Whether scores are probabilities: of these a cross-entropy would hardly move. */
 function isDistribution(scores: readonly number[]): boolean {

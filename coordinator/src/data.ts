@@ -32,8 +32,11 @@ export interface DataOptions {
 
 /** Reads, splits and tokenizes. The same files and job give the same examples on every machine. */
 export async function readData(job: JobFile, { objective, features, tokenizer, fixedLength }: DataOptions): Promise<Data> {
-  if (fixedLength !== null && job.maxTokens > fixedLength) {
-    const message = `maxTokens: the model takes ${fixedLength} tokens, no more; it is ${job.maxTokens}`;
+  // The last token that is generated is never read.
+  const more = Math.max(0, objective.generate - 1);
+  if (fixedLength !== null && job.maxTokens + more > fixedLength) {
+    const generated = more > 0 ? `, and ${more} more are read to generate ${objective.generate}` : "";
+    const message = `maxTokens: the model takes ${fixedLength} tokens, no more; it is ${job.maxTokens}${generated}`;
     return { ok: false, code: "too-many-tokens", message };
   }
   const columns = columnsOf(job);
@@ -46,7 +49,8 @@ export async function readData(job: JobFile, { objective, features, tokenizer, f
   const named = isClassed ? namesOf(job, objective, [...all.records, ...(others?.records ?? [])]) : null;
   if (named?.ok === false) return named;
   const labels = named?.labels ?? null;
-  const classes = labels === null ? objective.classes : Math.max(2, labels.length);
+  // Of a model's classes the data may name fewer: its predictions are still any of them.
+  const classes = labels === null ? objective.classes : Math.max(2, labels.length, objective.classes);
   const split = splitRecords(all.records, others?.records ?? null, job, labels);
   if (!split.ok) return split;
   const options = { job, objective: { ...objective, classes }, features, tokenizer, labels };

@@ -2,16 +2,16 @@
  * From rows to what the model is shown: prompts rendered and cut to fit, tokens, labels, targets. A row that cannot be shown is refused
  * with its place in the file; nothing is skipped or guessed at.
  */
-import { type Example, exampleOf } from "@zoswarm/shared/data/examples";
+import { EXAMPLE_TOKENS_MAX, type Example, exampleOf } from "@zoswarm/shared/data/examples";
 import { truncate } from "@zoswarm/shared/data/prompt";
 import type { DataRecord } from "@zoswarm/shared/data/records";
-import { labelOf, numberOf, numbersOf, textOf } from "@zoswarm/shared/data/rows";
+import { labelOf, numberOf, numbersOf, type Reader, textOf } from "@zoswarm/shared/data/rows";
 import { parseTemplate, type RenderedPart, render, renderParts, type Template } from "@zoswarm/shared/data/template";
 import { CHARACTERS_PER_TOKEN, type LoadedTokenizer } from "@zoswarm/shared/data/tokenizer";
 import type { InputSpec, Objective } from "@zoswarm/shared/protocol/manifest";
 import type { Fault } from "./folder.ts";
 import type { JobFile } from "./jobfile.ts";
-import type { Feature } from "./signature.ts";
+import { columnsIn, type Feature } from "./signature.ts";
 
 export interface MakerOptions {
   job: JobFile;
@@ -24,8 +24,8 @@ export interface MakerOptions {
   isAsked?: boolean;
 }
 
-/** A row's texts cannot be cut to fit in more tries than this: each takes off what is too much. */
-const CUTS_MAX = 20;
+/** A row's texts are cut in so many tries: first in proportion to what is too much, then by half, for an end may hold hardly a token. */
+const CUTS_MAX = 40;
 
 export type Made = { ok: true; examples: Example[] /** Rows of which something was cut. */; truncated: number } | Fault<string>;
 
@@ -42,7 +42,7 @@ export function columnsOf({ columns, template, completion, objective, tokenizer,
       ...(classes ? [columns.label] : []),
       ...(objective === "regression" ? [columns.value] : []),
       ...(compares ? [columns.target] : []),
-      ...Object.values(columns.inputs),
+      ...Object.values(columns.inputs).flatMap(columnsIn),
     ]),
   ];
 }
@@ -67,7 +67,7 @@ export function makeExamples(records: readonly DataRecord[], options: MakerOptio
   }
   if (faults.length > 0) return { ok: false, code: "row-unusable", message: faults.join("\n") };
   if (!job.packed || tokenizer === null) return { ok: true, examples, truncated };
-  return { ok: true, examples: pack(examples, job.maxTokens), truncated: 0 };
+  return { ok: true, examples: pack(examples, job.maxTokens), truncated };
 }
 
 const FAULTS_MAX = 5;
@@ -85,15 +85,15 @@ function exampleFrom(record: DataRecord, options: RowOptions): One {
   const shown =
     tokenizer && prompt
       ? tokensOf(record, { ...options, tokenizer, prompt })
-      : { ok: true as const, tokens: [] as number[], from: 0, cut: false };
+      : { ok: true as const, tokens: [] as number[], from: 0, asked: 0, cut: false };
   if (!shown.ok) return shown;
   const filled: Uint8Array[] = [];
   for (const { column, elements, type } of features) {
-    const numbers = numbersOf(column, elements)(record);
+    const numbers = numbersIn(columnsIn(column), elements)(record);
     if (!numbers.ok) return numbers;
     filled.push(bytesOf(numbers.value, type));
   }
-  const example = { ...exampleOf(shown.tokens, { from: shown.from }), features: filled };
+  const example = { ...exampleOf(shown.tokens, { from: shown.from, position: Math.max(0, shown.asked - 1) }), features: filled };
   const isClassed = objective.kind === "classes" || objective.kind === "words";
   if (isClassed && options.isAsked !== true && (job.objective !== "reward" || record.values[columns.label] !== undefined)) {
     const label = labelOf(columns.label, labels ?? [])(record);
@@ -112,7 +112,7 @@ function exampleFrom(record: DataRecord, options: RowOptions): One {
     example.position = places[0] as number;
   }
   if (objective.generate > 0 || objective.reward !== null) {
-    const text = tokenizer?.decode(Array.from(shown.tokens)) ?? "";
+    const text = tokenizer?.decode(shown.tokens.slice(0, shown.asked)) ?? "";
     const target = objective.measure === "exact-match" || objective.metric === "exact-match" ? textOf(columns.target)(record) : null;
     if (target?.ok === false) return target;
     example.extra = JSON.stringify({ text, ...(target && { target: target.value }), row: record.values });
@@ -120,7 +120,24 @@ function exampleFrom(record: DataRecord, options: RowOptions): One {
   return { ok: true, example, cut: shown.cut };
 }
 
-type Tokens = { ok: true; tokens: number[]; from: number; cut: boolean } | { ok: false; message: string };
+/** The numbers of one column that holds them as a list, or of several that hold one each. */
+function numbersIn(columns: readonly string[], elements: number): Reader<number[]> {
+  const [first = ""] = columns;
+  return (record) => {
+    if (columns.length === 1 && (elements !== 1 || Array.isArray(record.values[first]))) return numbersOf(first, elements)(record);
+    const values: number[] = [];
+    for (const column of columns) {
+      const read = numberOf(column)(record);
+      if (!read.ok) return read;
+      values.push(read.value);
+    }
+    return { ok: true, value: values };
+  };
+}
+
+type Tokens =
+  | { ok: true; tokens: number[]; from: number /** Tokens of the prompt alone. */; asked: number; cut: boolean }
+  | { ok: false; message: string };
 
 /** A row's prompt (and completion) as tokens that fit: a template's own words stay, the row's texts lose their ends. */
 function tokensOf(
@@ -141,18 +158,31 @@ function tokensOf(
     const tokens = tokenizer.encode(text, { special: true });
     return tokens.slice(0, tokens.length - closing);
   };
-  const fitted = fit(shown.value, encode, Math.max(1, job.maxTokens - tail.length), CHARACTERS_PER_TOKEN * job.maxTokens);
-  const kept = truncate([...fitted.tokens, ...tail], job.maxTokens, "end");
+  // Packed texts go on in the next window.
+  const room = job.packed ? EXAMPLE_TOKENS_MAX : job.maxTokens;
+  const max = Math.max(1, room - tail.length);
+  const fitted = fit(shown.value, encode, max, CHARACTERS_PER_TOKEN * room);
+  if (fitted.tokens.length > max) {
+    const message = `${record.at}: the prompt has ${fitted.tokens.length} tokens without the row's texts, and there is room for ${max}; raise maxTokens, shorten the template, or remove the row`;
+    return { ok: false, message };
+  }
+  const kept = truncate([...fitted.tokens, ...tail], room, "end");
   if (kept.tokens.length === 0) return { ok: false, message: `${record.at}: has no token; remove the row or use another tokenizer` };
   const from = completion !== null && job.on === "completion" ? Math.min(fitted.tokens.length, kept.tokens.length) : 1;
   if (isText && from >= kept.tokens.length && !job.packed) {
     const message = `${record.at}: nothing is left to learn after ${fitted.tokens.length} tokens; raise maxTokens, shorten the template, or remove the row`;
     return { ok: false, message };
   }
-  return { ok: true, tokens: kept.tokens, from, cut: fitted.cut || kept.cut > 0 };
+  return {
+    ok: true,
+    tokens: kept.tokens,
+    from,
+    asked: Math.min(fitted.tokens.length, kept.tokens.length),
+    cut: fitted.cut || kept.cut > 0,
+  };
 }
 
-/** The longest text of the row loses its end, in proportion to what is too much, until the tokens fit or nothing is left to cut. */
+/** The longest text of the row loses its end until the tokens fit or nothing is left to cut: then they are more than `max`. */
 function fit(
   parts: readonly RenderedPart[],
   encode: (text: string) => number[],
@@ -167,13 +197,12 @@ function fit(
     const longest = lengths.indexOf(Math.max(...lengths));
     const text = texts[longest] as string;
     if (lengths[longest] === 0) break;
-    const share = Math.max(0, 1 - (tokens.length - max) / tokens.length);
+    const share = tries < CUTS_MAX / 2 ? max / tokens.length : 1 / 2;
     texts[longest] = text.slice(0, Math.min(text.length - 1, Math.floor(text.length * share)));
     cut = true;
     tokens = encode(texts.join(""));
   }
-  const kept = truncate(tokens, max, "end");
-  return { tokens: kept.tokens, cut: cut || kept.cut > 0 };
+  return { tokens, cut };
 }
 
 /** Texts one after the other in windows of `length` tokens; what does not fill a last window is left out, unless it is the only one. */

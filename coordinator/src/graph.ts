@@ -8,12 +8,13 @@ import { openModel } from "@zoswarm/shared/model/file";
 import { type Externalized, externalizeFrozen } from "@zoswarm/shared/model/freeze";
 import { addHead } from "@zoswarm/shared/model/head";
 import { prepareModel } from "@zoswarm/shared/model/importer";
+import { feedFloats } from "@zoswarm/shared/model/inputs";
 import { inputsOf, outputsOf } from "@zoswarm/shared/model/inspect";
 import type { Frozen } from "@zoswarm/shared/model/lift";
 import { type Adapter, addLora } from "@zoswarm/shared/model/lora";
-import { addObjective, type GraphObjective } from "@zoswarm/shared/model/objective";
+import { addObjective, type GraphObjective, isOneScore } from "@zoswarm/shared/model/objective";
 import type { Model } from "@zoswarm/shared/model/onnx";
-import { withValueAsOutput } from "@zoswarm/shared/model/outputs";
+import { namesIn, valuesBefore, withValueAsOutput } from "@zoswarm/shared/model/outputs";
 import { refusalsOf } from "@zoswarm/shared/model/refuse";
 import type { InputSpec, Objective } from "@zoswarm/shared/protocol/manifest";
 import type { Key, TensorSpec } from "@zoswarm/shared/zo/lattice";
@@ -34,6 +35,8 @@ export interface BuiltGraph {
   /** `classes` is 0 where neither model nor job file say how many: then the data does. */
   objective: Objective;
   adapters: Adapter[];
+  /** Values before the output that is read, which could be read instead. */
+  before: string[];
 }
 
 /** Builds the graph. `seed` draws adapters; `reward` is the launcher's program. */
@@ -46,11 +49,15 @@ export function buildGraph(
   const { source } = opened;
   const refusals = refusalsOf(opened.model, source);
   if (refusals.length > 0) return { ok: false, code: refusals[0]?.code ?? "", message: refusals.map(({ message }) => message).join("\n") };
-  const output = outputNamed(job, opened.model);
-  if (!output.ok) return output;
-  const headed = job.head ? addHead(output.model, { output: output.name, classes: job.head.classes }) : output;
+  const signature = signatureOf(inputsOf(feedFloats(opened.model)), {
+    columns: job.columns.inputs,
+    reads: tokenizer !== null,
+    pad: tokenizer?.special.pad ?? 0,
+  });
+  if (!signature.ok) return signature;
+  const headed = withHead(job, feedFloats(opened.model), signature.inputs);
   if (!headed.ok) return headed;
-  const asked = objectiveOf(job, job.head ? "logits" : output.name, headed.model, { tokenizer, reward });
+  const asked = objectiveOf(job, headed.name, headed.model, { tokenizer, reward });
   if (!asked.ok) return asked;
   const coarse = refuseEpsilon(headed.model, job.epsilonLog2 + Math.max(0, ...job.gains.map(({ gain }) => gain)));
   if (coarse !== undefined) return coarse;
@@ -61,12 +68,6 @@ export function buildGraph(
   const { epsilonLog2, gains } = job;
   const prepared = prepareModel(lossy.model, source, { epsilonLog2, gains, ...(adapted.trained && { trained: adapted.trained }) });
   if (!prepared.ok) return prepared;
-  const signature = signatureOf(inputsOf(opened.model), {
-    columns: job.columns.inputs,
-    reads: tokenizer !== null,
-    pad: tokenizer?.special.pad ?? 0,
-  });
-  if (!signature.ok) return signature;
   const { tensors, initial, frozen, switchedOff } = prepared;
   return {
     ok: true,
@@ -79,16 +80,34 @@ export function buildGraph(
     features: signature.features,
     objective: asked.objective,
     adapters: adapted.adapters,
+    before: valuesBefore(headed.model, headed.name, BEFORE_MAX),
   };
 }
 
+const BEFORE_MAX = 8;
+
+type Read = { ok: true /** Of the output that is read. */; name: string; model: Model } | Fault<string>;
+
+/** The model with the job's new head, if it adds one, on the output that is read. */
+export function withHead(job: JobFile, model: Model, inputs: readonly InputSpec[]): Read {
+  const output = outputNamed(job, model);
+  if (!output.ok || job.head === undefined) return output;
+  const mask = inputs.find(({ source }) => source.from === "mask")?.name;
+  // A classifier that gets another head has logits of its own.
+  const name = namesIn(model).includes("logits") ? "head.logits" : "logits";
+  const { width, ...head } = job.head;
+  const headed = addHead(output.model, { output: output.name, ...head, name, ...(width && { width }), ...(mask && { mask }) });
+  return headed.ok ? { ok: true, name, model: headed.model } : headed;
+}
+
 /** The output that is read, which may be a value inside the model. */
-export function outputNamed({ output }: JobFile, model: Model): { ok: true; name: string; model: Model } | Fault<"no-such-output"> {
+function outputNamed({ output }: JobFile, model: Model): Read {
   const names = outputsOf(model).map(({ name }) => name);
   const chosen = output ?? (names.includes("logits") ? "logits" : names.length === 1 ? names[0] : undefined);
   const exposed = chosen === undefined ? undefined : withValueAsOutput(model, chosen);
   if (chosen !== undefined && exposed !== undefined) return { ok: true, name: chosen, model: exposed };
-  const message = `output: the model's outputs are ${names.map((name) => `"${name}"`).join(", ")}; name the one to learn from, or a value that one of its nodes makes`;
+  const inside = names.flatMap((name) => valuesBefore(model, name, BEFORE_MAX / 2));
+  const message = `output: the model's outputs are ${names.map((name) => `"${name}"`).join(", ")}; name the one to learn from, or a value inside, such as ${inside.join(", ")}`;
   return { ok: false, code: "no-such-output", message };
 }
 
@@ -149,7 +168,9 @@ function objectiveOf(
   const stop =
     generate === undefined ? null : generate.stop === undefined ? (tokenizer?.special.eos ?? null) : (tokenizer?.idOf(generate.stop) ?? -1);
   if (stop === -1) return { ok: false, code: "no-such-token", message: `generate.stop: the tokenizer has no token "${generate?.stop}"` };
-  const declared = kind === "classes" ? dimensions?.find((size, at) => at > 0 && typeof size === "number" && size > 1) : undefined;
+  const isBinary = isOneScore(dimensions?.map((size) => (typeof size === "number" ? size : null)));
+  const declared =
+    kind === "classes" ? (isBinary ? 2 : dimensions?.find((size, at) => at > 0 && typeof size === "number" && size > 1)) : undefined;
   const classes = kind === "words" ? ids.length : kind === "classes" ? ((declared as number | undefined) ?? job.labels?.length ?? 0) : 0;
   return {
     ok: true,

@@ -11,6 +11,8 @@ import * as z from "zod";
 const path = z.string().min(1);
 const pattern = z.string().min(1).describe("a tensor's name; `*` is any text");
 
+const filledBy = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
+
 const dataFile = z.union([
   path,
   z.strictObject({
@@ -43,7 +45,7 @@ const trained = z
 
 export const jobFileSchema = z.strictObject({
   name: shownText(LIMITS.nameCharactersMax).min(1).describe("how everybody calls the job"),
-  model: path.describe("ONNX file, opset 13 to 23; external data beside it"),
+  model: path.describe("ONNX file, opset 11 to 23; external data beside it"),
   tokenizer: path.optional().describe("Hugging Face tokenizer.json; needed wherever the model reads text"),
   train: dataFile.describe("JSONL, CSV, Parquet or plain text: a path, or {file, format, delimiter, by}"),
   heldout: split.describe("rows that are never trained on: a file as in `train`, or a share or a number per class of the training rows"),
@@ -56,9 +58,13 @@ export const jobFileSchema = z.strictObject({
     .describe("what the model shall learn"),
   output: z.string().min(1).optional().describe("the model's output that is read; default: its only one, or `logits`"),
   head: z
-    .strictObject({ classes: z.int().min(2).max(65_536) })
+    .strictObject({
+      classes: z.int().min(2).max(65_536),
+      width: z.int().min(1).max(65_536).optional().describe("how wide the vector is, for a model that does not say it"),
+      pool: z.enum(["mean", "first"]).default("mean").describe("how the vectors of all tokens become one, where `output` has one for each"),
+    })
     .optional()
-    .describe("adds a linear classifier of zeros on `output`, which is then a pooled vector; give it a gain of 5"),
+    .describe("adds a linear classifier of zeros on `output`, an encoder's vector, or its vectors; give it (`head.*`) a gain of 5"),
   labels: z
     .array(shownText(LIMITS.nameCharactersMax).min(1))
     .min(2)
@@ -83,7 +89,12 @@ export const jobFileSchema = z.strictObject({
       label: z.string().min(1).default("label"),
       value: z.string().min(1).default("value").describe("target of a regression"),
       target: z.string().min(1).default("target").describe("text that a generated one is compared with"),
-      inputs: z.record(z.string(), z.string().min(1)).default({}).describe("model input: column with its numbers, a list for each row"),
+      inputs: z
+        .record(z.string(), z.union([filledBy, z.strictObject({ column: filledBy, shape: z.array(z.int().min(1)).max(7) })]))
+        .default({})
+        .describe(
+          "model input: the column with its numbers, a list for each row; or a list of columns, one for each number; or {column, shape} where the model leaves sizes open",
+        ),
     })
     .prefault({})
     .describe("which columns of the data hold what"),

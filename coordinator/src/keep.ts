@@ -3,23 +3,22 @@ import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { openModel } from "@zoswarm/shared/model/file";
 import { externalizeFrozen } from "@zoswarm/shared/model/freeze";
-import { addHead } from "@zoswarm/shared/model/head";
 import { writeModel } from "@zoswarm/shared/model/onnx";
+import type { InputSpec } from "@zoswarm/shared/protocol/manifest";
 import type { Fault } from "./folder.ts";
-import { outputNamed } from "./graph.ts";
+import { withHead } from "./graph.ts";
 import type { JobFile } from "./jobfile.ts";
 
 /** Beside the model's file: its weights, whatever files they came in. */
 const WEIGHTS = "model.data";
 
 /** Writes the model to `file`, its large weights streamed to a file beside it. Rejects with what the disk says. */
-export async function keepModel(job: JobFile, file: string): Promise<{ ok: true } | Fault<string>> {
+export async function keepModel(job: JobFile, inputs: readonly InputSpec[], file: string): Promise<{ ok: true } | Fault<string>> {
   const opened = openModel(job.model);
   if (!opened.ok) return opened;
   let { model } = opened;
   if (job.head !== undefined) {
-    const output = outputNamed(job, model);
-    const headed = output.ok ? addHead(output.model, { output: output.name, classes: job.head.classes }) : output;
+    const headed = withHead(job, model, inputs);
     if (!headed.ok) return headed;
     model = headed.model;
   }

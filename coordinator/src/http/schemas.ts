@@ -131,8 +131,6 @@ export const workersSchema = z.object({ workers: z.array(workerSchema) });
 export const healthSchema = z.object({ status: z.enum(["ok", "degraded"]), reason: z.string().optional() });
 export type Health = z.output<typeof healthSchema>;
 
-export const refusalSchema = z.object({ code: z.string(), message: z.string() });
-
 /** What travels on /api/events: the event's name and the schema of its data. */
 export const EVENTS = {
   job: jobSchema,

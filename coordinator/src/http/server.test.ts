@@ -5,7 +5,7 @@ import { Registry } from "prom-client";
 import { afterEach, expect, test } from "vitest";
 import { registerMetrics } from "./metrics.ts";
 import { createSampleView, sampleStep, sampleWorker } from "./sample.ts";
-import { healthSchema, jobSchema, refusalSchema, stepsPageSchema, workersSchema } from "./schemas.ts";
+import { healthSchema, jobSchema, stepsPageSchema, workersSchema } from "./schemas.ts";
 import { createHttp, SECURITY_HEADERS, startHttp } from "./server.ts";
 
 const undo: (() => unknown)[] = [];
@@ -66,7 +66,7 @@ test.each(["from=x", "from=-2", "from=1.5", "from=99999999999"])("/api/steps?%s 
   const { get } = http();
   const answer = await get(`/api/steps?${query}`);
   expect(answer.statusCode).toBe(400);
-  expect(refusalSchema.parse(answer.json())).toMatchObject({ code: "bad-request", message: expect.stringContaining("from") });
+  expect(answer.json()).toEqual({ code: "bad-request", message: expect.stringContaining("from") });
 });
 
 test("health is 200 while well, 503 with the reason while not", async () => {

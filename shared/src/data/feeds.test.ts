@@ -32,6 +32,22 @@ describe("feedsOf", () => {
     expect(feeds.places?.data).toEqual(Int32Array.of(0, 1, 2, 0, 0, 0));
   });
 
+  it("says where padding is in torch's way, and counts positions for all examples together", () => {
+    const feeds = feedsOf(
+      [
+        input("ids", { from: "tokens", pad: 9 }),
+        input("padding", { from: "padding" }, { type: "bool" }),
+        input("shared", { from: "positions" }, { dims: [1, "sequence"] }),
+        input("cache", { from: "positions" }, { dims: ["sequence"] }),
+      ],
+      NOTHING,
+      examples.toReversed(),
+    );
+    expect(numbers(feeds, "padding")).toEqual([0, 1, 1, 0, 0, 0]);
+    expect(feeds.shared).toMatchObject({ dims: [1, 3], data: BigInt64Array.of(0n, 1n, 2n) });
+    expect(feeds.cache).toMatchObject({ dims: [3], data: BigInt64Array.of(0n, 1n, 2n) });
+  });
+
   it("fills constants in every shape, also an empty one", () => {
     const feeds = feedsOf(
       [

@@ -32,11 +32,6 @@ const ARRAYS = {
   bool: Uint8Array,
 } as const;
 
-/** Bytes of one element. */
-export function elementBytes(type: InputSpec["type"]): number {
-  return ARRAYS[type].BYTES_PER_ELEMENT;
-}
-
 /** The feeds of a batch, by input name. Throws a RangeError where there is no example. */
 export function feedsOf(inputs: readonly InputSpec[], needs: Needs, examples: readonly Example[]): Record<string, Feed> {
   if (examples.length === 0) throw new RangeError("a batch needs at least one example");
@@ -58,7 +53,8 @@ export function feedsOf(inputs: readonly InputSpec[], needs: Needs, examples: re
       const valueAt = {
         tokens: ({ tokens }: Example, c: number) => tokens[c] ?? (source.from === "tokens" ? source.pad : 0),
         mask: ({ tokens }: Example, c: number) => (c < tokens.length ? 1 : 0),
-        positions: ({ tokens }: Example, c: number) => Math.min(c, Math.max(0, tokens.length - 1)),
+        padding: ({ tokens }: Example, c: number) => (c < tokens.length ? 0 : 1),
+        positions: ({ tokens }: Example, c: number) => (dims[0] !== "batch" ? c : Math.min(c, Math.max(0, tokens.length - 1))),
       }[source.from];
       fill(data, (i) => valueAt(examples[Math.floor(i / columns)] as Example, i % columns));
     }
@@ -75,6 +71,12 @@ export function feedsOf(inputs: readonly InputSpec[], needs: Needs, examples: re
   if (needs.positions) feeds[POSITIONS] = integers([rows], (r) => (examples[r] as Example).position);
   if (needs.targets) feeds[TARGETS] = { type: "float32", dims: [rows], data: Float32Array.from(examples, ({ value }) => value) };
   return feeds;
+}
+
+/** How many examples the model takes, where it takes no other number. */
+export function fixedBatchOf(inputs: readonly InputSpec[]): number | null {
+  const fixed = inputs.find(({ source }) => source.from === "tokens" || source.from === "feature")?.dims[0];
+  return typeof fixed === "number" ? fixed : null;
 }
 
 /** How many tokens the model takes, where it takes no other number. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { DataRecord, Value } from "./collect.ts";
 import { CLASSES_MAX } from "./examples.ts";
-import { labelOf, labelsIn, numberOf, numbersOf, rowsOf, textOf } from "./rows.ts";
+import { labelOf, labelsIn, numberOf, numbersOf, textOf } from "./rows.ts";
 
 const recordOf = (value: Value | undefined, index = 0): DataRecord => ({
   values: value === undefined ? {} : { c: value },
@@ -14,30 +14,6 @@ function cell<T>(read: (record: DataRecord) => { ok: true; value: T } | { ok: fa
   const result = read(recordOf(value));
   return result.ok ? result.value : result.message.replace(/^f:1: c: /, "fault: ");
 }
-
-describe("rowsOf", () => {
-  const fields = { text: textOf("t"), label: labelOf("l", ["no", "yes"]) };
-
-  it("reads each field from its column", () => {
-    const records = [{ values: { t: "x", l: "yes", more: null }, at: "f:2" }];
-    expect(rowsOf(records, fields)).toEqual({ ok: true, rows: [{ at: "f:2", text: "x", label: 1 }] });
-  });
-
-  it("shows the first faults of all records", () => {
-    const records = Array.from({ length: 9 }, (_, index) => ({ values: { t: index === 0 ? "x" : " ", l: "Yes" }, at: `f:${index + 1}` }));
-    const rows = rowsOf(records, fields);
-    expect(rows).toMatchObject({ ok: false, code: "records-malformed" });
-    expect(!rows.ok && rows.message.split("\n").map((line) => line.slice(0, 6))).toEqual([
-      "f:1: l",
-      "f:2: t",
-      "f:2: l",
-      "f:3: t",
-      "f:3: l",
-      "... an",
-    ]);
-    expect(!rows.ok && rows.message.split("\n")[0]).toBe('f:1: l: "Yes" is no label; the 2 labels are "no", "yes"');
-  });
-});
 
 describe("textOf", () => {
   it("reads texts, numbers and booleans that are not blank", () => {

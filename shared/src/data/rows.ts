@@ -7,28 +7,6 @@ import { CLASSES_MAX } from "./examples.ts";
 import { textIn } from "./template.ts";
 
 export type Reader<T> = (record: DataRecord) => Cell<T>;
-export type RowOf<Fields> = { at: string } & { [Name in keyof Fields]: Fields[Name] extends Reader<infer T> ? T : never };
-
-/** All records as rows, in order, each with its record's place as `at`; or the first faults, at most one a field of a record. */
-export function rowsOf<Fields extends Record<string, Reader<unknown>>>(
-  records: readonly DataRecord[],
-  fields: Fields,
-): { ok: true; rows: RowOf<Fields>[] } | Refused {
-  const faults: string[] = [];
-  const rows: RowOf<Fields>[] = [];
-  const readers = Object.entries(fields);
-  for (const record of records) {
-    const row: Record<string, unknown> = { at: record.at };
-    for (const [name, read] of readers) {
-      const cell = read(record);
-      if (cell.ok) row[name] = cell.value;
-      else faults.push(cell.message);
-    }
-    if (areEnough(faults)) break;
-    rows.push(row as RowOf<Fields>);
-  }
-  return faults.length > 0 ? malformed(faults) : { ok: true, rows };
-}
 
 /** A column as text that is not blank. Numbers and booleans are taken as JavaScript writes them. */
 export function textOf(column: string): Reader<string> {

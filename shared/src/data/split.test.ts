@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { lettersOf, type Splittable, sampleShots, splitHeldout } from "./split.ts";
+import { lettersOf, splitHeldout } from "./split.ts";
 
 const rows = Array.from({ length: 40 }, (_, i) => ({
   text: `text ${String.fromCharCode(97 + (i % 20))}${i < 20 ? "" : " again"}`,
@@ -85,50 +85,6 @@ describe("splitHeldout", () => {
         expect(keys.size).toBe(split.heldout.length);
         expect(split.train).toEqual(any.filter(({ text }) => !keys.has(lettersOf(text))));
         expect(split.heldout.every((row) => any.includes(row))).toBe(true);
-      }),
-      { seed: 1, numRuns: 300 },
-    );
-  });
-});
-
-describe("sampleShots", () => {
-  const many: Splittable[] = Array.from({ length: 3_000 }, (_, index) => ({ text: `text ${index}`, label: index % 2 }));
-  const keyOf = (text: string) => text;
-  const counts = (part: readonly Splittable[]) => [0, 1].map((label) => part.filter((row) => row.label === label).length);
-
-  it.each([16, 512])("draws %i shots of each class to train on, and as many others to validate with", (perClass) => {
-    const shots = sampleShots(many, { seed: "42", classes: 2, perClass, keyOf });
-    if (!shots.ok) throw new Error(shots.message);
-    expect(counts(shots.train)).toEqual([perClass, perClass]);
-    expect(counts(shots.validation)).toEqual([perClass, perClass]);
-    expect(new Set([...shots.train, ...shots.validation]).size).toBe(4 * perClass);
-    expect(sampleShots(many.toReversed(), { seed: "42", classes: 2, perClass, keyOf })).toEqual(shots);
-    expect(sampleShots(many, { seed: "13", classes: 2, perClass, keyOf })).not.toEqual(shots);
-  });
-
-  it("has the fewer shots among the more", () => {
-    const [few, more] = [4, 8].map((perClass) => sampleShots(many, { seed: "42", classes: 2, perClass, keyOf }));
-    expect(few?.ok && more?.ok && few.train.every((row) => more.train.includes(row))).toBe(true);
-  });
-
-  it("says which class has too few", () => {
-    expect(sampleShots(rows, { seed: "one", classes: 2, perClass: 11 })).toEqual({
-      ok: false,
-      code: "too-few-rows",
-      message:
-        "class 0 has 20 distinct texts, fewer than the 22 that 11 to train on and 11 to validate with need; add rows or lower perClass",
-    });
-    expect(() => sampleShots(rows, { seed: "one", classes: 2, perClass: 0 })).toThrow("perClass is 0; it must be a whole number from 1");
-  });
-
-  it("never draws two rows of one key", () => {
-    fc.assert(
-      fc.property(anyRows, fc.string(), fc.integer({ min: 1, max: 3 }), (any, seed, perClass) => {
-        const shots = sampleShots(any, { seed, classes: 3, perClass });
-        if (!shots.ok) return;
-        const drawn = [...shots.train, ...shots.validation];
-        expect(drawn).toHaveLength(6 * perClass);
-        expect(new Set(drawn.map(({ text }) => lettersOf(text))).size).toBe(drawn.length);
       }),
       { seed: 1, numRuns: 300 },
     );

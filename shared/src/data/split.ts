@@ -28,14 +28,8 @@ interface Draw<Row> {
 export type SplitRequest<Row> = Draw<Row> &
   ({ heldoutPerClass: number; heldoutShare?: never } | { heldoutShare: number; heldoutPerClass?: never });
 
-export interface ShotsRequest<Row> extends Draw<Row> {
-  /** How many rows of each class to train on, and again so many to validate with; 1 or more (MeZO: 16 and 512). */
-  perClass: number;
-}
-
 export type TooFew = { ok: false; code: "too-few-rows"; message: string };
 export type Split<Row> = { ok: true; train: Row[]; heldout: Row[] } | TooFew;
-export type Shots<Row> = { ok: true; train: Row[]; validation: Row[] } | TooFew;
 
 /** What is left of a text when spacing, digits, punctuation and case are ignored; the text itself where that is nothing. */
 export function lettersOf(text: string): string {
@@ -59,29 +53,6 @@ export function splitHeldout<Row extends Splittable>(rows: readonly Row[], reque
   const taken = new Set(picked.map((each) => each.rank));
   const left = new Set(ranked.filter((each) => !taken.has(each.rank)).map(({ index }) => index));
   return { ok: true, heldout: picked.map(({ row }) => row), train: rows.filter((_, index) => left.has(index)) };
-}
-
-/**
- * Draws `perClass` rows of each class to train on and as many others to validate with, as MeZO's k-shot experiments do: those whose
- * SHA-256(seed, key) is smallest, in that order, so that more shots to train on contain the fewer. All their keys are distinct; the other
- * rows are not used. Throws a RangeError where a number or a label is out of range.
- */
-export function sampleShots<Row extends Splittable>(rows: readonly Row[], request: ShotsRequest<Row>): Shots<Row> {
-  const { classes, perClass } = request;
-  const quotas = evenly(classes, perClass, "perClass", 1).map((quota) => 2 * quota);
-  const { picked, short } = pick(rank(rows, request), quotas);
-  if (short >= 0) {
-    const need = `${2 * perClass} that ${perClass} to train on and ${perClass} to validate with need; add rows or lower perClass`;
-    return tooFew(short, countOf(picked, short), need);
-  }
-  const places = new Array<number>(classes).fill(0);
-  const isTrained = picked.map(({ label }) => {
-    const place = places[label] as number;
-    places[label] = place + 1;
-    return place < perClass;
-  });
-  const part = (trained: boolean) => picked.filter((_, at) => isTrained[at] === trained).map(({ row }) => row);
-  return { ok: true, train: part(true), validation: part(false) };
 }
 
 interface Ranked<Row> {

@@ -51,7 +51,7 @@ export function parseTemplate(source: string, columns: readonly string[]): Parse
   return { ok: true, template: { parts, columns: named } };
 }
 
-/** One piece of a prompt: the words of the template are not cuttable, the texts of the record are (`fitPrompt`). */
+/** One piece of a prompt: the words of the template are not cuttable, the texts of the record are. */
 export interface RenderedPart {
   text: string;
   cuttable: boolean;

@@ -1,5 +1,8 @@
 /** Ending the evaluator's thread must never end the process: not while it loads the runtime, not while it is inside it. */
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 
 const client = new URL("client.ts", import.meta.url).href;
@@ -21,6 +24,12 @@ it("closes at any moment of its start, and what was asked for is rejected", () =
     }));
     process.exit(7);
   `;
-  const { status, signal, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
-  expect({ status, signal, stderr }).toEqual({ status: 7, signal: null, stderr: "" });
+  const dir = mkdtempSync(join(tmpdir(), "zoswarm-client-"));
+  try {
+    writeFileSync(join(dir, "close.mjs"), script);
+    const { status, signal, stderr } = spawnSync(process.execPath, [join(dir, "close.mjs")], { encoding: "utf8" });
+    expect({ status, signal, stderr }).toEqual({ status: 7, signal: null, stderr: "" });
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });

@@ -3,7 +3,7 @@
  * of. Sums in float64 outside the graph: a float32 mean costs an ulp that dividing by epsilon would amplify.
  */
 import type { Example } from "../data/examples.ts";
-import { countedTokens, type Feed, feedsOf, type Needs, nextToken } from "../data/feeds.ts";
+import { countedTokens, type Feed, feedsOf, fixedBatchOf, type Needs, nextToken } from "../data/feeds.ts";
 import type { InputSpec, Objective } from "../protocol/manifest.ts";
 import { accuracy, exactMatch, f1, perplexity } from "./metrics.ts";
 import type { Reward } from "./reward.ts";
@@ -16,7 +16,7 @@ export interface Judge {
   lossOf(observed: readonly Observed[]): number | null;
   /** The objective's metric over everything observed. */
   scoreOf(observed: readonly Observed[]): number;
-  /** Greedy continuations of the examples' tokens. */
+  /** Greedy continuations of the examples' tokens up to where the model is asked: what follows is the answer. */
   generate(examples: readonly Example[]): Promise<number[][]>;
 }
 
@@ -57,25 +57,38 @@ export function createJudge({ session, inputs, objective, decode, reward, pause 
   };
   const feed = (examples: readonly Example[]): Record<string, Feed> => feedsOf(inputs, needs, examples);
 
+  /** Forward passes over the examples, in parts where the model takes so many at a time; the last part is filled up, and its answers cut. */
+  async function* forwards(examples: readonly Example[]): AsyncGenerator<{ part: readonly Example[]; forward: Forward }> {
+    const size = fixedBatchOf(inputs) ?? examples.length;
+    for (let from = 0; from < examples.length; from += size) {
+      const part = examples.slice(from, from + size);
+      const filled = Array.from({ length: size }, (_, i) => part[i] ?? (part[0] as Example));
+      const forward = await session.forward(feed(filled));
+      await pause();
+      yield { part, forward: part.length === size ? forward : cutTo(forward, part.length / size) };
+    }
+  }
+
   async function generate(examples: readonly Example[]): Promise<number[][]> {
-    const grown = examples.map(({ tokens }) => Array.from(tokens));
+    const asked = examples.map(({ tokens, position }) => Array.from(tokens).slice(0, position + 1));
+    const grown = asked.map((tokens) => [...tokens]);
     const done = examples.map(() => false);
     for (let n = 0; n < objective.generate && done.includes(false); n++) {
-      const asked = examples.flatMap((example, i) => (done[i] ? [] : [{ i, example }]));
-      const batch = asked.map(({ i, example }) => {
+      const open = examples.flatMap((example, i) => (done[i] ? [] : [{ i, example }]));
+      const batch = open.map(({ i, example }) => {
         const tokens = grown[i] as number[];
         return { ...example, tokens, from: tokens.length, position: tokens.length - 1 };
       });
-      const { next } = await session.forward(feed(batch));
-      await pause();
-      if (next === null) throw new Error("the graph does not say its next token");
-      asked.forEach(({ i }, row) => {
+      const next: bigint[] = [];
+      for await (const { forward } of forwards(batch)) next.push(...(forward.next ?? []));
+      if (next.length === 0) throw new Error("the graph does not say its next token");
+      open.forEach(({ i }, row) => {
         const token = Number(next[row]);
         if (token === objective.stop) done[i] = true;
         else grown[i]?.push(token);
       });
     }
-    return grown.map((tokens, i) => tokens.slice(examples[i]?.tokens.length));
+    return grown.map((tokens, i) => tokens.slice(asked[i]?.length));
   }
 
   async function observe(examples: readonly Example[]): Promise<Observed> {
@@ -98,9 +111,10 @@ export function createJudge({ session, inputs, objective, decode, reward, pause 
       observed.targets = examples.map(({ extra }) => targetOf(extra));
     }
     if (objective.kind !== "none") {
-      takeForward(observed, examples, objective, await session.forward(feed(examples)));
-      observed.forwards++;
-      await pause();
+      for await (const { part, forward } of forwards(examples)) {
+        takeForward(observed, part, objective, forward);
+        observed.forwards++;
+      }
     }
     if (reward !== null)
       examples.forEach(({ extra, label, value }, i) => {
@@ -135,17 +149,28 @@ export function createJudge({ session, inputs, objective, decode, reward, pause 
           all.flatMap((one) => one.generated),
           all.flatMap((one) => one.targets),
         );
-      case "perplexity":
-        return perplexity(
-          sum(all, (one) => one.lossSum),
-          sum(all, (one) => one.lossCount),
-        );
+      case "perplexity": {
+        const lossSum = sum(all, (one) => one.lossSum);
+        // A model that has diverged is no fault of the caller's.
+        return Number.isNaN(lossSum)
+          ? lossSum
+          : perplexity(
+              lossSum,
+              sum(all, (one) => one.lossCount),
+            );
+      }
       case "mean-squared-error":
         return meanOf(all);
       case "reward":
         return sum(all, (one) => one.rewardSum) / sum(all, (one) => one.rows);
     }
   }
+}
+
+/** The first share of all that a forward pass says. */
+function cutTo({ losses, scores, predicted, next }: Forward, share: number): Forward {
+  const cut = <T extends Float32Array | BigInt64Array>(all: T | null) => (all === null ? null : (all.slice(0, all.length * share) as T));
+  return { losses: cut(losses), scores: cut(scores), predicted: cut(predicted), next: cut(next) };
 }
 
 /** Adds what a forward pass says of the examples. */

@@ -41,52 +41,14 @@ export function f1(predictions: ArrayLike<number>, labels: ArrayLike<number>, cl
   return occurring.reduce((sum, c) => sum + of(c), 0) / occurring.length;
 }
 
-export interface TextComparison {
-  /** By default false: texts that differ in the case of letters are different. */
-  ignoreCase?: boolean;
-  /** As SQuAD compares: without case, ASCII punctuation and the words a, an and the. */
-  squad?: boolean;
-}
-
-const PUNCTUATION = /[!-/:-@[-`{-~]/g;
-/** Words as Python's \b sees them. */
-const ARTICLES = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
-
-/** A text as it is compared: always without white space at its ends, and with one space for any inside. */
-export function normalizeAnswer(text: string, { ignoreCase = false, squad = false }: TextComparison = {}): string {
-  const cased = ignoreCase || squad ? text.toLowerCase() : text;
-  const plain = squad ? cased.replace(PUNCTUATION, "").replace(ARTICLES, " ") : cased;
-  return plain.trim().replace(/\s+/g, " ");
-}
-
-/** Share of generated texts that are the target, both normalized: 0..1. Throws a RangeError for no texts, or unequal numbers of them. */
-export function exactMatch(generated: readonly string[], targets: readonly string[], comparison: TextComparison = {}): number {
+/** Share of generated texts that are the target, up to white space: 0..1. Throws a RangeError for no texts, or unequal numbers of them. */
+export function exactMatch(generated: readonly string[], targets: readonly string[]): number {
   requireSameLength("generated texts", generated, targets);
-  const same = generated.filter((text, i) => normalizeAnswer(text, comparison) === normalizeAnswer(targets[i] as string, comparison));
-  return same.length / targets.length;
+  return generated.filter((text, i) => plain(text) === plain(targets[i] as string)).length / targets.length;
 }
 
-/** F1 of two texts' words, each as often as it occurs; where one text has no words, whether both have none (SQuAD 2.0). */
-function wordF1(generated: string, target: string): number {
-  const wordsOf = (text: string) => normalizeAnswer(text, { squad: true }).split(" ").filter(Boolean);
-  const [given, wanted] = [wordsOf(generated), wordsOf(target)];
-  if (given.length === 0 || wanted.length === 0) return given.length === wanted.length ? 1 : 0;
-  const left = new Map<string, number>();
-  for (const word of wanted) left.set(word, (left.get(word) ?? 0) + 1);
-  let shared = 0;
-  for (const word of given) {
-    const times = left.get(word) ?? 0;
-    if (times > 0) shared++;
-    left.set(word, times - 1);
-  }
-  return (2 * shared) / (given.length + wanted.length);
-}
-
-/** Mean over the examples of the F1 between the words of the generated text and of the target, as SQuAD normalizes them: 0..1. Throws as `exactMatch`. */
-export function tokenF1(generated: readonly string[], targets: readonly string[]): number {
-  requireSameLength("generated texts", generated, targets);
-  return generated.reduce((sum, text, i) => sum + wordF1(text, targets[i] as string), 0) / targets.length;
-}
+/** Without white space at its ends, and with one space for any inside. */
+const plain = (text: string) => text.trim().replace(/\s+/g, " ");
 
 /**
  * exp of the mean negative log likelihood of a token: 1 for a model that is sure and right, Infinity beyond e^709.

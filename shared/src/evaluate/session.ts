@@ -40,7 +40,8 @@ export async function openModelSession(graphFile: string, parameters: Parameters
     interOpNumThreads: 1,
     executionMode: "sequential",
     graphOptimizationLevel: "all",
-    logSeverityLevel: 3,
+    // What it cannot run it says by an exception; it need not be printed too.
+    logSeverityLevel: 4,
     // A 4-bit base keeps its float activations: rounded to 8 bits, the loss would move in steps (model/base.ts).
     extra: { session: { intra_op: { allow_spinning: "0" }, qdq_matmulnbits_accuracy_level: "1" } },
   });

@@ -1,7 +1,7 @@
-/** What a base is made of, and, against the real runtime, that the least epsilon for int8 is where the measurement found it. */
+/** What epsilon a base bears, and, against the real runtime, that the least epsilon for int8 is where the measurement found it. */
 import { describe, expect, it } from "vitest";
 import { runGraph } from "../evaluate/run.testing.ts";
-import { INT8_EPSILON_LOG2_MIN, quantisedKinds, refuseEpsilon, roundsActivations } from "./base.ts";
+import { INT8_EPSILON_LOG2_MIN, refuseEpsilon, roundsActivations } from "./base.ts";
 import { createGraph } from "./graph.ts";
 import { liftTrainable } from "./lift.ts";
 import { FORMS, noise } from "./lora.testing.ts";
@@ -25,24 +25,6 @@ function withAttribute(model: Model, named: string, i: bigint): Model {
   });
   return changed(model, { graph: changed(model.graph, { node }) });
 }
-
-describe("quantisedKinds", () => {
-  it("tells weights of 8 and of 4 bits from floats", () => {
-    expect(quantisedKinds(modelOf("MatMul"))).toEqual(new Set());
-    expect(quantisedKinds(modelOf("MatMulNBits"))).toEqual(new Set(["4-bit"]));
-    for (const form of ["DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DequantizeLinear and MatMul", "QLinearMatMul"])
-      expect(quantisedKinds(modelOf(form)), form).toEqual(new Set(["int8"]));
-    expect(quantisedKinds(withAttribute(modelOf("MatMulNBits"), "bits", 8n))).toEqual(new Set(["int8"]));
-  });
-
-  it("takes bytes that are no weights, as a mask's, for none", () => {
-    const graph = createGraph("mask");
-    const mask = graph.node("Cast", [graph.parameter("mask", [32], new Uint8Array(32), "uint8")], { to: 1 });
-    graph.node("Mul", [graph.input("x", "float32", [32]), mask], {}, "y");
-    graph.output("y", "float32", [32]);
-    expect(quantisedKinds(graph.model({ irVersion: 8, opset: 17, producer: "test" }))).toEqual(new Set());
-  });
-});
 
 describe("refuseEpsilon", () => {
   it("names the node that rounds activations, the value and the limit", () => {

@@ -1,10 +1,9 @@
 /**
- * What a model's frozen base is made of, and how small an epsilon it bears: where activations are rounded to 8 bits, the loss is a step
+ * How small an epsilon a model's frozen base bears: where activations are rounded to 8 bits, the loss is a step
  * function of what is trained, and differences over small distances are noise.
  */
 import type { Model, NodeProto, Refused } from "./onnx.ts";
-import { integerOf, operatorOf, WEIGHT_KINDS, type WeightKind } from "./products.ts";
-import { isWeightSized } from "./refuse.ts";
+import { integerOf, operatorOf } from "./products.ts";
 import { calledOf, tensorsOf, withBodies } from "./walk.ts";
 
 /**
@@ -21,30 +20,6 @@ import { calledOf, tensorsOf, withBodies } from "./walk.ts";
  * 4 to 64 sequences, and B away from zero, change the second decimal. A 4-bit base with float activations is as smooth at 2^-14 as at 2^-8.
  */
 export const INT8_EPSILON_LOG2_MIN = -6;
-
-/** Operators whose weights are packed into bytes, and that say themselves in how many bits. */
-const PACKED = new Set(["com.microsoft::MatMulNBits", "com.microsoft::GatherBlockQuantized"]);
-/** Operators that take quantised weights as what they are; others use bytes for something else, as masks or tables. */
-const QUANTISED =
-  /(^|::)(DequantizeLinear|DynamicQuantize|MatMulInteger|ConvInteger|QLinear|QGemm|QAttention|QEmbedLayerNormalization|QMoE)/;
-
-/** In what the model's weights are quantised; empty where all of them are floats. */
-export function quantisedKinds(model: Model): Set<"int8" | "4-bit"> {
-  const kinds = new Map<string, WeightKind | undefined>();
-  for (const { tensor } of tensorsOf(model)) if (isWeightSized(tensor)) kinds.set(tensor.name, WEIGHT_KINDS[tensor.dataType]);
-  const found = new Set<"int8" | "4-bit">();
-  for (const node of withBodies(model.graph.node)) {
-    const operator = operatorOf(node);
-    if (operator === "com.microsoft::MatMulBnb4") found.add("4-bit");
-    else if (PACKED.has(operator)) found.add(integerOf(node, "bits", 4) > 4 ? "int8" : "4-bit");
-    else if (QUANTISED.test(operator))
-      for (const name of node.input) {
-        const kind = kinds.get(name);
-        if (kind === "int8" || kind === "4-bit") found.add(kind);
-      }
-  }
-  return found;
-}
 
 /** MatMulNBits at this accuracy rounds its input to 8 bits. */
 const ACCURACY_INT8 = 4;

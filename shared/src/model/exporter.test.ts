@@ -4,7 +4,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runGraph } from "../evaluate/run.testing.ts";
-import { exportModel } from "./exporter.ts";
+import { fromLattice, type TensorSpec } from "../zo/lattice.ts";
+import { type ExportOptions, exportValues } from "./exporter.ts";
 import { openModel } from "./file.ts";
 import { externalizeFrozen } from "./freeze.ts";
 import { createGraph, nodeOf, tensorOf } from "./graph.ts";
@@ -21,6 +22,18 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "zoswarm-export-"));
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+/** The model at `path` with tensors at theta = X * 2^-q. */
+function exportModel(
+  path: string,
+  tensors: readonly TensorSpec[],
+  xOf: (t: number) => Int32Array,
+  outFile: string,
+  options?: ExportOptions,
+) {
+  const values = tensors.map(({ name, shape, q }, t) => [name, { shape, values: () => fromLattice(xOf(t), q) }] as const);
+  return exportValues(path, new Map(values), outFile, options);
+}
 
 const wave = (length: number, from: number) => Float32Array.from({ length }, (_, i) => Math.fround(Math.sin(i + from)));
 const x = { shape: [2, 40], values: wave(80, 0) };
@@ -68,7 +81,7 @@ function weightsIn(path: string): Record<string, Float32Array> {
   );
 }
 
-describe("exportModel", () => {
+describe("exportValues", () => {
   it("gives the very file where nothing was trained", async () => {
     writeFileSync(at("model.onnx"), writeModel(mixed()));
     expect(await exportModel(at("model.onnx"), [], () => new Int32Array(), at("out.onnx"))).toEqual({ ok: true, files: [at("out.onnx")] });

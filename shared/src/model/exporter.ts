@@ -5,7 +5,6 @@
 import { open, rename, rm } from "node:fs/promises";
 import { basename } from "node:path";
 import type { TensorProto } from "onnx-buf";
-import type { TensorSpec } from "../zo/lattice.ts";
 import { openModel } from "./file.ts";
 import { externalizeFrozen, writeAll } from "./freeze.ts";
 import { narrow } from "./half.ts";
@@ -40,21 +39,9 @@ const SMALL_ELEMENTS = 1024;
 const ONE_FILE_BYTES_MAX = MODEL_BYTES_MAX - 64 * 2 ** 20;
 
 /**
- * Writes the ONNX file `outFile`: the one at `path` with the tensors at theta = X * 2^-q, which float32 holds exactly, so the weights
- * equal theta bit for bit; a 16-bit weight is the one nearest to theta. `xOf` is asked once for the X of every tensor by its place in `tensors`.
+ * Writes the ONNX file `outFile`: the one at `path` with these float32 values, bit for bit; a 16-bit weight is the one nearest to them. The
+ * values of a tensor are asked for once, when they are written.
  */
-export function exportModel(
-  path: string,
-  tensors: readonly TensorSpec[],
-  xOf: (t: number) => Int32Array,
-  outFile: string,
-  options: ExportOptions = {},
-): Promise<Exported> {
-  const values = tensors.map(({ name, shape, q }, t) => [name, { shape, values: () => thetaOf(xOf(t), q) }] as const);
-  return exportValues(path, new Map(values), outFile, options);
-}
-
-/** The same with float32 values by name, for instance of weights into which an adapter was merged. */
 export async function exportValues(
   path: string,
   values: ReadonlyMap<string, NewValues>,
@@ -175,12 +162,4 @@ function bytesAs(tensor: TensorProto, values: Float32Array): Uint8Array {
   const type = TRAINABLE_TYPES[tensor.dataType];
   const { buffer, byteOffset, byteLength } = type === undefined || type === "float32" ? values : narrow(values, type);
   return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
-}
-
-/** Spec 1: a product by a power of two, exact for every lattice point. */
-function thetaOf(x: Int32Array, q: number): Float32Array<ArrayBuffer> {
-  const unit = 2 ** -q;
-  const theta = new Float32Array(x.length);
-  for (let i = 0; i < x.length; i++) theta[i] = (x[i] as number) * unit;
-  return theta;
 }

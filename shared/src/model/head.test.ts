@@ -69,6 +69,36 @@ describe("addHead", () => {
       }
   });
 
+  it("makes one vector of a sequence's: the mean, of what the mask counts where there is one, or the first", async () => {
+    const states = { shape: [2, 3, 2], values: Float32Array.of(1, 2, 3, 4, 50, 60, 7, 8, 9, 10, 11, 12) };
+    const read = async (options: Partial<HeadOptions>, type: ElementType = "float32") => {
+      const graph = createGraph("encoder");
+      graph.node("Cast", [graph.input("x", "float32", ["batch", "sequence", 2])], { to: type === "float16" ? 10 : 1 }, "pooled");
+      graph.output("pooled", type, ["batch", "sequence", 2]);
+      const mask = options.mask && graph.input(options.mask, "int64", ["batch", "sequence"]);
+      const model = added(options, graph.model({ irVersion: 8, opset: 11, producer: "test" }));
+      const weights = [
+        { name: "head.weight", shape: [2, 2] },
+        { name: "head.bias", shape: [2] },
+      ];
+      const out = await runGraph(writeModel(liftTrainable(model, weights)), {
+        x: states,
+        ...(mask && { [mask]: { shape: [2, 3], values: BigInt64Array.of(1n, 1n, 0n, 1n, 1n, 1n) } }),
+        "head.weight": { shape: [2, 2], values: Float32Array.of(1, 0, 0, 1) },
+        "head.bias": { shape: [2], values: new Float32Array(2) },
+      });
+      return Array.from(out.logits?.values ?? [], Number);
+    };
+    for (const type of ["float32", "float16"] as const) {
+      expect(await read({}, type)).toEqual([18, 22, 9, 10]);
+      const masked = await read({ mask: "attention_mask" }, type);
+      [2, 3, 9, 10].forEach((mean, i) => {
+        expect(masked[i]).toBeCloseTo(mean, 5);
+      });
+      expect(await read({ pool: "first", mask: "attention_mask" }, type)).toEqual([1, 2, 7, 8]);
+    }
+  });
+
   it("can give one value to regress on", () => {
     const model = added({ classes: 1 });
     expect(addObjective(model, { kind: "values", output: "logits" }, { generates: false })).toMatchObject({ ok: true });
@@ -81,13 +111,13 @@ describe("addHead", () => {
 
   it("refuses an output that is missing, of another rank or of unknown width", () => {
     expect(head({ output: "hidden" })).toMatchObject({ code: "no-such-output", message: expect.stringContaining('"pooled"') });
-    expect(head({}, encoder(["batch", "sequence", 3]))).toMatchObject({
+    expect(head({}, encoder(["batch", 2, "sequence", 3]))).toMatchObject({
       code: "unsupported-output",
-      message: expect.stringContaining('"pooled" has the shape [?, ?, 3]; a head needs [batch, width]'),
+      message: expect.stringContaining('"pooled" has the shape [?, 2, ?, 3]; a head needs [batch, width]'),
     });
     expect(head({}, encoder(["batch", "width"]))).toMatchObject({
       code: "unsupported-head",
-      message: expect.stringContaining("give the head's width"),
+      message: expect.stringContaining("say it in the head: width"),
     });
   });
 

@@ -12,6 +12,7 @@ import type { Model, Refused } from "./onnx.ts";
 import { switchOffTraining } from "./operators.ts";
 import { type PlaceOptions, placeOnLattices, selectTrainable } from "./place.ts";
 import type { TensorCode, WeightSource } from "./tensor.ts";
+import { calledOf } from "./walk.ts";
 import { widenBfloat16 } from "./widen.ts";
 
 export interface ImportOptions extends PlaceOptions {
@@ -47,14 +48,18 @@ export function prepareModel(original: Model, source: WeightSource, { trained, .
   const placed = placeOnLattices(selected.tensors, options);
   if (!placed.ok) return placed;
   const frozen = [...found.frozen, ...selected.frozen, ...placed.frozen];
-  if (placed.tensors.length === 0) return nothingToTrain(frozen);
+  if (placed.tensors.length === 0) return nothingToTrain(model, frozen);
   const lifted = widenBfloat16(liftTrainable(model, placed.tensors));
   return { ok: true, model: lifted, tensors: placed.tensors, initial: placed.initial, frozen, switchedOff: off };
 }
 
-function nothingToTrain(frozen: readonly Frozen[]): Refused<"nothing-to-train"> {
-  const why = frozen.slice(0, 5).map(({ name, reason }) => `"${name}" ${reason}`);
-  const message = `the model has no weights that can be trained${why.length > 0 ? `: ${why.join("; ")}` : ""}; export it in float32, weights as initializers`;
+export function nothingToTrain({ graph }: Pick<Model, "graph">, frozen: readonly Frozen[]): Refused<"nothing-to-train"> {
+  const classical = graph.node.find(({ domain }) => domain === "ai.onnx.ml");
+  const why = classical
+    ? [`${calledOf(classical)} is no neural network's, and keeps what it learnt for itself`]
+    : frozen.slice(0, 5).map(({ name, reason }) => `"${name}" ${reason}`);
+  const remedy = classical ? "take a neural network instead" : "export it in float32, weights as initializers, or train adapters (lora)";
+  const message = `the model has no weights that can be trained${why.length > 0 ? `: ${why.join("; ")}` : ""}; ${remedy}`;
   return { ok: false, code: "nothing-to-train", message };
 }
 

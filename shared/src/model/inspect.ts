@@ -5,6 +5,7 @@
 import { type TensorProto, TensorProto_DataType, type ValueInfoProto } from "onnx-buf";
 import { openModel } from "./file.ts";
 import { externalizeFrozen } from "./freeze.ts";
+import { nothingToTrain } from "./importer.ts";
 import { type Judged, judgeTensors } from "./judge.ts";
 import { liftTrainable, trainableFrom } from "./lift.ts";
 import { changed, type Model, opsetOf, type Refused, writeModel } from "./onnx.ts";
@@ -89,11 +90,10 @@ export function inspectModel(
   const tensors = judged.map((each) => inspectTensor(each, left.get(each.tensor.name), { source, epsilonLog2, refusals }));
   const trained = tensors.filter(({ trainable }) => trainable);
   const trainedElements = trained.reduce((sum, { elements }) => sum + elements, 0);
-  if (trained.length === 0)
-    refusals.push({
-      code: "nothing-to-train",
-      message: "the model has no weights that can be trained; export it in float32, weights as initializers",
-    });
+  if (trained.length === 0) {
+    const { code, message } = nothingToTrain(model, []);
+    refusals.push({ code, message });
+  }
   const lifted = liftTrainable(withoutUnsized(model, source), trained);
   const frozen = externalizeFrozen(refusals.length === 0 ? widenBfloat16(lifted) : lifted, source, "frozen.data");
   const download = { graphBytes: writeModel(frozen.model).byteLength, initialBytes: 4 * trainedElements, frozenBytes: frozen.bytes };

@@ -181,11 +181,11 @@ export type Merged = { ok: true; values: Float32Array } | Refused<"lora-quantise
 export function mergeLora(adapter: Adapter, a: Float32Array, b: Float32Array, base: Float32Array): Merged {
   const { target, inputs, outputs, rank, alpha, kind, isTransposed, readElsewhere } = adapter;
   if (kind === "int8" || kind === "4-bit") {
-    const message = `"${target}" is a weight of ${kind === "int8" ? "8" : "4"} bits, too coarse to hold what was trained; export the adapter beside the model instead of merging it`;
+    const message = `"${target}" is a weight of ${kind === "int8" ? "8" : "4"} bits, too coarse to hold what was trained; export the adapter (--adapter) beside the model instead of merging it`;
     return { ok: false, code: "lora-quantised-base", message };
   }
   if (readElsewhere !== null) {
-    const message = `"${target}" is also read by ${readElsewhere}, which was not trained; export the adapter beside the model instead of merging it`;
+    const message = `"${target}" is also read by ${readElsewhere}, which was not trained; export the adapter (--adapter) beside the model instead of merging it`;
     return { ok: false, code: "lora-shared-weight", message };
   }
   if (a.length !== inputs * rank || b.length !== rank * outputs || base.length !== inputs * outputs)

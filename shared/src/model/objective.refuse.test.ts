@@ -42,10 +42,7 @@ describe("addObjective", () => {
   });
 
   it.each([
-    [["b"], classes],
-    [["b", 1], classes],
     [["b", "s", 2], classes],
-    [["b", 1, 1], classes],
     [["b", 2, 2, 1], classes],
     [["b", 1, 1, 1, 2], classes],
     [["b", 2], tokens],

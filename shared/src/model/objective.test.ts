@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Fed, runGraph } from "../evaluate/run.testing.ts";
 import { runs, scattered } from "../zo/sample.ts";
-import type { ElementType } from "./graph.ts";
+import { createGraph, type ElementType } from "./graph.ts";
 import { type HalfType, narrow, widen } from "./half.ts";
 import { type Form, modelOf } from "./objective.testing.ts";
 import { addObjective, type GraphObjective } from "./objective.ts";
@@ -62,6 +62,27 @@ describe("classes", () => {
           const expected = rowsOf(numbers(logits), 3).map((row, i) => crossEntropyOf(row, [2, 0, 1, 1][i] as number));
           expectClose(numbers(out["zoswarm/loss"]), expected, scale);
         }
+  });
+
+  it("takes one score for that of class 1, beside 0, and the logits before a sigmoid", async () => {
+    for (const shape of [[3], [3, 1]])
+      for (const [isSigmoid, isDeclared] of [
+        [false, true],
+        [true, true],
+        [true, false],
+      ]) {
+        const graph = createGraph("binary");
+        const x = graph.input("x", "float32", ["batch", 1]);
+        const logits = graph.node("Identity", [x]);
+        const score = isSigmoid ? graph.node("Sigmoid", [logits]) : logits;
+        graph.node("Reshape", [score, graph.integers(shape.length === 1 ? [-1] : [-1, 1])], {}, "out");
+        graph.output("out", "float32", ["batch", ...(isDeclared ? shape.slice(1) : shape.slice(1).map(() => "scores"))]);
+        const model = added(graph.model({ irVersion: 8, opset: 17, producer: "test" }), { kind: "classes", output: "out" });
+        const out = await runGraph(writeModel(model), { x: floats([3, 1], [-2, 0, 3]), "zoswarm/labels": ints([3], [0, 1, 1]) });
+        expect(numbers(out["zoswarm/scores"])).toEqual([0, -2, 0, 0, 0, 3]);
+        const expected = [-2, 0, 3].map((value, i) => crossEntropyOf([0, value], [0, 1, 1][i] as number));
+        expectClose(numbers(out["zoswarm/loss"]), expected, 1);
+      }
   });
 
   it("takes one example, does not count labels below 0, and fails for labels that are too large or too few", async () => {
@@ -160,7 +181,7 @@ describe("tokens", () => {
   });
 
   it("is the same in every opset, and in graphs of fixed shapes", async () => {
-    for (const opset of [13, 14, 15, 17, 18, 19, 20, 21, 22, 23])
+    for (const opset of [11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22, 23])
       for (const type of ["float32", "float16"] as const) await run(type, [2, 3, 4], drawn([2, 3, 4], 5), [0, 3, -1, 2, 1, -1], { opset });
     const model = added(modelOf([2, 3, 4]), { kind: "tokens", output: "out" });
     const out = await runGraph(writeModel(model), { x: drawn([2, 3, 4], 0), "zoswarm/labels": ints([2, 3], [0, 3, -1, 2, 1, -1]) });

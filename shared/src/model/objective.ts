@@ -12,7 +12,7 @@ import { isStandard } from "./walk.ts";
 
 /** What is done with an output of the model; b, s, C and V are the batch, the sequence, the classes and the vocabulary. */
 export type GraphObjective =
-  /** Logits [b, C], [b, 1, C] or [b, C, 1, 1] against labels [b]: cross-entropy. */
+  /** Logits [b, C], [b, 1, C] or [b, C, 1, 1] against labels [b]: cross-entropy. One logit [b] or [b, 1] is that of class 1, class 0 having 0. */
   | { kind: "classes"; output: string }
   /** Logits [b, s, V]: of each example the row at its position, and of that the columns `words`, are scores [b, C]; then as classes. */
   | { kind: "words"; output: string; words: readonly number[] }
@@ -75,10 +75,21 @@ export function addObjective(
   return { ok: true, model: withOutputs(whole.model, whole.outputs) };
 }
 
-/** What a classifier that ends in Softmax takes it of: cross-entropy wants logits, and their softmax is the model's own output. */
+/** These leave the order of values as it is: classes that are flattened anyway can be read before them. */
+const RESHAPING = new Set(["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"]);
+
+/** What a classifier that ends in Softmax or Sigmoid takes it of: cross-entropy wants logits, and their probabilities are the model's own output. */
 function logitsBehind({ graph }: Model, { kind, output }: GraphObjective): string {
-  const maker = graph.node.find((node) => node.output.includes(output));
-  if (maker === undefined || !isStandard(maker, "Softmax") || kind === "values" || kind === "none") return output;
+  const makerOf = (name: string | undefined) => graph.node.find((node) => node.output[0] === name);
+  let maker = makerOf(output);
+  if (kind === "values" || kind === "none") return output;
+  if (kind === "classes") {
+    let last = maker;
+    while (last !== undefined && last.domain === "" && RESHAPING.has(last.opType)) last = makerOf(last.input[0]);
+    if (last !== undefined && isStandard(last, "Sigmoid")) return last.input[0] ?? output;
+    if (last !== undefined && isStandard(last, "Softmax")) maker = last;
+  }
+  if (maker === undefined || !isStandard(maker, "Softmax")) return output;
   const axis = maker.attribute.find(({ name }) => name === "axis")?.i ?? -1n;
   const isLast = axis === -1n || axis === (kind === "classes" ? 1n : 2n);
   return isLast ? (maker.input[0] ?? output) : output;
@@ -86,9 +97,18 @@ function logitsBehind({ graph }: Model, { kind, output }: GraphObjective): strin
 
 const EXPECTED = {
   classes:
-    "[batch, classes], [batch, 1, classes] or [batch, classes, 1, 1], with 2 classes or more: one score is of kind values, and a score of every token of kind tokens",
+    "[batch, classes], [batch, 1, classes] or [batch, classes, 1, 1], or one score for two classes: tags of every token are not supported; of an encoder's states name a pooled output, or give it a head",
   logits: "[batch, sequence, vocabulary]: export the model as one that gives logits for every token",
-  values: "[batch] or [batch, 1]: several scores are of kind classes",
+  values: "[batch] or [batch, 1]: several scores are for objective classification",
+} as const;
+
+/** What is learnt, as a launcher calls it. */
+const LEARNT = {
+  classes: "classes",
+  words: "label words",
+  tokens: "a language model",
+  values: "regression",
+  none: "generated text",
 } as const;
 
 function refuseObjective(
@@ -103,7 +123,7 @@ function refuseObjective(
   }
   const form = kind === "classes" || kind === "values" ? kind : kind === "none" && !generates ? undefined : "logits";
   if (form !== undefined && sizes !== undefined && !fits(form, sizes)) {
-    const message = `the output "${output}" has the shape ${shapeText(sizes)}; for the kind ${kind} it must be ${EXPECTED[form]}`;
+    const message = `the output "${output}" has the shape ${shapeText(sizes)}; for ${LEARNT[kind]} it must be ${EXPECTED[form]}`;
     return { ok: false, code: "unsupported-output", message };
   }
   return kind === "words" ? refuseWords(objective, sizes?.[2] ?? null) : undefined;
@@ -129,17 +149,31 @@ function fits(form: keyof typeof EXPECTED, sizes: readonly (number | null)[]): b
   const rank = sizes.length;
   if (form === "logits") return rank === 3;
   if (form === "values") return rank === 1 || (rank === 2 && (sizes[1] === 1 || sizes[1] === null));
-  if (rank === 2) return sizes[1] !== 1;
-  if (rank === 3) return sizes[1] === 1 && sizes[2] !== 1;
-  return rank === 4 && sizes[1] !== 1 && sizes[2] === 1 && sizes[3] === 1;
+  if (rank === 1 || rank === 2) return true;
+  if (rank === 3) return sizes[1] === 1;
+  return rank === 4 && sizes[2] === 1 && sizes[3] === 1;
 }
 
-function addNodes(added: Additions, objective: GraphObjective, { info, isFloat32 }: Output, generates: boolean): void {
+/** Whether classes are told by a single score for each example. */
+export function isOneScore(sizes: Output["sizes"]): boolean {
+  return sizes !== undefined && sizes.length > 0 && sizes.slice(1).every((size) => size === 1);
+}
+
+function addNodes(added: Additions, objective: GraphObjective, { info, isFloat32, sizes }: Output, generates: boolean): void {
   const { kind, output } = objective;
   const { node, integers } = added;
   const float = (value: string) => (isFloat32 ? value : node("Cast", [value], { to: Type.FLOAT }));
   if (kind === "classes") {
-    classify(added, node("Reshape", [float(output), integers([0, -1])], {}, OUTPUTS.scores));
+    if (sizes?.slice(1).some((size) => (size ?? 0) > 1))
+      classify(added, node("Reshape", [float(output), integers([0, -1])], {}, OUTPUTS.scores));
+    else {
+      // Beside a single score stands a 0; how many there are may only be known when it runs.
+      const rows = added.size(output, 0);
+      const given = node("Reshape", [float(output), node("Concat", [rows, integers([-1])], { axis: 0 })]);
+      const zeros = node("Cast", [node("Equal", [added.size(given, 1), integers([1])])], { to: Type.INT64 });
+      const beside = node("ConstantOfShape", [node("Concat", [rows, zeros], { axis: 0 })]);
+      classify(added, node("Concat", [beside, given], { axis: 1 }, OUTPUTS.scores));
+    }
   } else if (kind === "words") {
     const rows = rowsAtPositions(added, output);
     const scores = node("Gather", [rows, integers(objective.words)], { axis: 1 });

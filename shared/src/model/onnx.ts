@@ -10,7 +10,7 @@ export type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } f
 export { floatsOf, MODEL_BYTES_MAX, typeNameOf } from "./tensor.ts";
 
 /** What the surgery on graphs is written and tested for. */
-export const OPSET_MIN = 13;
+export const OPSET_MIN = 11;
 export const OPSET_MAX = 23;
 
 /** A model that has a graph, nodes and a known opset. */

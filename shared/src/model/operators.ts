@@ -23,11 +23,6 @@ export function nodeRefusals(model: Model): NodeRefusal[] {
   });
 }
 
-/** The first of them; undefined where there is none. */
-export function refuseNodes(model: Model): NodeRefusal | undefined {
-  return nodeRefusals(model)[0];
-}
-
 /**
  * The model as it is in use, not in training: Dropout passes its input on, BatchNormalization takes its running statistics.
  * For a model of which no node is refused. Says which nodes were switched off, by name or output.

@@ -47,6 +47,16 @@ export function withValueAsOutput(model: Model, name: string): Model | undefined
   return changed(model, { graph: changed(graph, { output: [...graph.output, declared] }) });
 }
 
+/** The values that a value is made of, nearest first, each as `"NAME" (OPERATOR)`. */
+export function valuesBefore({ graph }: Model, name: string, most: number): string[] {
+  const makers = new Map(graph.node.flatMap((node) => node.output.map((output) => [output, node] as const)));
+  const isMade = (value: string) => !["Constant", "Identity", undefined].includes(makers.get(value)?.opType);
+  const seen = new Set<string>();
+  for (const each of seen.add(name))
+    for (const input of makers.get(each)?.input ?? []) if (seen.size <= most && isMade(input)) seen.add(input);
+  return [...seen].slice(1).map((each) => `"${each}" (${makers.get(each)?.opType})`);
+}
+
 /** A shape as messages write it, with "?" where a size varies. */
 export function shapeText(sizes: readonly (number | null)[]): string {
   return `[${sizes.map((size) => size ?? "?").join(", ")}]`;

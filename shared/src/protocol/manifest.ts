@@ -50,6 +50,8 @@ const input = z.strictObject({
     z.strictObject({ from: z.literal("tokens"), pad: u32 }),
     /** 1 where there is a token, 0 where there is padding. */
     z.strictObject({ from: z.literal("mask") }),
+    /** The other way round. */
+    z.strictObject({ from: z.literal("padding") }),
     /** 0, 1, 2 and so on. */
     z.strictObject({ from: z.literal("positions") }),
     z.strictObject({ from: z.literal("constant"), value: z.number() }),

@@ -11,6 +11,7 @@ const file = join(folder, "tokenizer.json");
 const WORDPIECE = { type: "WordPiece", unk_token: "[UNK]", continuing_subword_prefix: "##", vocab: { "[UNK]": 0, a: 1, b: 2 } };
 const BPE = { type: "BPE", unk_token: "[UNK]", vocab: { "[UNK]": 0, a: 1, b: 2, ab: 3 }, merges: [["a", "b"]] };
 const UNIGRAM = { type: "Unigram", unk_id: 0, vocab: [["<unk>", 0], ["a", -1]] }; // biome-ignore format: one line is a table
+const WORDLEVEL = { type: "WordLevel", unk_token: "?", vocab: { "?": 0, a: 1, "\n": 2 } };
 const METASPACE = { type: "Metaspace", replacement: "\u2581", prepend_scheme: "first", split: false };
 const METASPACE_FIRST = { pre_tokenizer: METASPACE, normalizer: { type: "Strip", strip_left: true, strip_right: true } };
 
@@ -30,6 +31,7 @@ describe("readTokenizerFile", () => {
     ["a BPE model", { model: { ...BPE, merges: ["#version: 0.2", "a b"] } }],
     ["a model without a type", { model: { ...BPE, type: undefined } }],
     ["a Unigram model without a type", { model: { ...UNIGRAM, type: undefined } }],
+    ["a WordLevel model", { model: WORDLEVEL }],
     ["an added token behind the vocabulary, and one in it", added({ id: 3, content: "<x>" }, { id: 1, content: "a" })],
     ["a pattern of Llama 3's kind", regex("(?i:'s|'LL|'[dm])|[^\\r\\n\\p{L}]?\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)")],
   ])("reads a file with %s", async (_, content) => {
@@ -61,7 +63,7 @@ describe("readTokenizerFile", () => {
   });
 
   it.each<[fault: string, content: object]>([
-    ['model.type: the model "Other" is not supported (supported: BPE, Unigram, WordPiece)', { model: { type: "Other" } }],
+    ['model.type: the model "Other" is not supported (supported: BPE, Unigram, WordLevel, WordPiece)', { model: { type: "Other" } }],
     ['model.type: the model "constructor" is not supported', { model: { type: "constructor" } }],
     ["model.vocab: must be an object of tokens", { model: { ...WORDPIECE, vocab: ["a"] } }],
     ["model.vocab: 0 tokens; there must be 1 to 1000000", { model: { ...WORDPIECE, vocab: {} } }],

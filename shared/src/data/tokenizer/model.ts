@@ -201,7 +201,15 @@ function bestPaths(ids: ReadonlyMap<string, number>, scores: readonly number[], 
   };
 }
 
-const kinds = kindsOf("model", { BPE: bpe, Unigram: unigram, WordPiece: wordPiece });
+/** A piece is a token or unknown: words, or characters, as for recurrent nets. */
+const wordLevel = z.object({ vocab: vocabSchema, unk_token: z.string() }).transform(({ vocab: ids, unk_token }, context): Model => {
+  const unk = ids.get(unk_token);
+  // Where the pieces cannot be unknown, as a byte's characters, the reference needs no such token; here there must be one.
+  if (unk === undefined) return refuse(context, "unk_token", `${JSON.stringify(unk_token)} is not in the vocabulary; add it`);
+  return { ids, unk, needsBytes: false, encode: (piece) => (piece === "" ? [] : [ids.get(piece) ?? unk]) };
+});
+
+const kinds = kindsOf("model", { BPE: bpe, Unigram: unigram, WordLevel: wordLevel, WordPiece: wordPiece });
 
 /** Older files leave the model's type out; the reference tells it by the fields. */
 export const modelSchema: z.ZodType<Model> = z.preprocess((config) => {
