@@ -78,6 +78,8 @@ export const LIMITS = {
   directionsPerStepMax: 65_536,
   /** Runs of slots in one assignment. */
   slotRunsMax: 1_024,
+  /** Elements of one input of a model for one example of one token. */
+  inputElementsMax: 16 * 1024 * 1024,
   /** The manifest's bytes. */
   manifestBytesMax: 512 * 1024,
 } as const;

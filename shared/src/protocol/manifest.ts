@@ -44,7 +44,13 @@ const size = z
 const input = z.strictObject({
   name: inputName,
   type: z.enum(["int64", "int32", "float32", "uint8", "int8", "bool"]),
-  dims: z.array(z.union([size, z.literal(["batch", "sequence"])])).max(8),
+  dims: z
+    .array(z.union([size, z.literal(["batch", "sequence"])]))
+    .max(8)
+    .refine(
+      (dims) => dims.reduce<number>((n, each) => n * (typeof each === "number" ? each : 1), 1) <= LIMITS.inputElementsMax,
+      "an input of one example is larger than inputElementsMax",
+    ),
   source: z.discriminatedUnion("from", [
     /** Token ids, shorter rows filled with `pad`. */
     z.strictObject({ from: z.literal("tokens"), pad: u32 }),
