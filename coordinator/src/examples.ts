@@ -3,6 +3,7 @@
  * with its place in the file; nothing is skipped or guessed at.
  */
 import { EXAMPLE_TOKENS_MAX, type Example, exampleOf } from "@zoswarm/shared/data/examples";
+import { ARRAYS } from "@zoswarm/shared/data/feeds";
 import { truncate } from "@zoswarm/shared/data/prompt";
 import type { DataRecord } from "@zoswarm/shared/data/records";
 import { labelOf, numberOf, numbersOf, type Reader, textOf } from "@zoswarm/shared/data/rows";
@@ -211,15 +212,6 @@ function pack(examples: readonly Example[], length: number): Example[] {
   const windows = Math.max(1, Math.floor(all.length / length));
   return Array.from({ length: windows }, (_, i) => exampleOf(all.slice(i * length, (i + 1) * length)));
 }
-
-const ARRAYS = {
-  int64: BigInt64Array,
-  int32: Int32Array,
-  float32: Float32Array,
-  uint8: Uint8Array,
-  int8: Int8Array,
-  bool: Uint8Array,
-} as const;
 
 function bytesOf(values: readonly number[], type: InputSpec["type"]): Uint8Array {
   const array = type === "int64" ? BigInt64Array.from(values, (value) => BigInt(Math.trunc(value))) : ARRAYS[type].from(values as number[]);

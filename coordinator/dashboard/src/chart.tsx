@@ -20,7 +20,9 @@ export function Chart({ job, steps, evaluations }: Props) {
   const figure = useRef<HTMLElement>(null);
   const canvas = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const [at, setAt] = useState<number | null>(null);
+  const [pointed, setPointed] = useState<number | null>(null);
+  // The step that the keys read: a pixel can hold many steps and the axis moves as the line grows, so the cursor only shows it.
+  const [read, setRead] = useState<number | null>(null);
   const dark = useMedia("(prefers-color-scheme: dark)");
   const lines = useMemo(() => linesOf(steps, evaluations), [steps, evaluations]);
   const shown = useRef({ lines, job });
@@ -30,7 +32,7 @@ export function Chart({ job, steps, evaluations }: Props) {
   useEffect(() => {
     const element = canvas.current as HTMLDivElement;
     const created = createPlot(element, () => shown.current, {
-      moved: setAt,
+      moved: setPointed,
       drawn: (points) => {
         (figure.current as HTMLElement).dataset.points = String(points);
       },
@@ -49,7 +51,17 @@ export function Chart({ job, steps, evaluations }: Props) {
     plot.current?.setData([lines.x, lines.trainLoss, lines.heldoutLoss, lines.score]);
   }, [lines, job.steps]);
 
+  // The cursor stays at the step that is read. In a microtask, because uPlot scales new data in one that it queued above.
+  useEffect(() => {
+    if (read === null) return;
+    queueMicrotask(() => plot.current && showAt(plot.current, read));
+    return () => {
+      if (plot.current) showAt(plot.current, null);
+    };
+  }, [read, lines, dark]);
+
   const end = lines.x.length - 1;
+  const at = read === null ? pointed : indexAt(lines, read);
   const here = at === null ? end : Math.min(at, end);
   return (
     <figure ref={figure} class="card chart" aria-labelledby="chart" data-points="0">
@@ -71,17 +83,24 @@ export function Chart({ job, steps, evaluations }: Props) {
           aria-valuetext={spoken(lines, job.metric, here)}
           onKeyDown={(event) => {
             const to = target(event.key, at ?? end + 1, end);
-            if (to === undefined || plot.current === null) return;
+            if (to === undefined) return;
             event.preventDefault();
-            moveTo(plot.current, to);
+            setRead(to === null ? null : (lines.x[to] ?? null));
           }}
-          onBlur={() => plot.current && moveTo(plot.current, null)}
+          onBlur={() => setRead(null)}
+          onPointerMove={() => setRead(null)}
         />
         {lines.points === 0 && <p class="plot-empty">The lines begin with the first step.</p>}
       </div>
       <Listing lines={lines} metric={job.metric} />
     </figure>
   );
+}
+
+/** The point at a step, or the last before it. */
+function indexAt(lines: Lines, step: number): number {
+  const index = lines.x.findLastIndex((x) => x <= step);
+  return Math.max(0, index);
 }
 
 function sizeOf(element: HTMLElement): { width: number; height: number } {
@@ -99,9 +118,9 @@ function target(key: string, from: number, end: number): number | null | undefin
   return move === undefined ? undefined : Math.max(0, Math.min(end, from + move));
 }
 
-function moveTo(plot: uPlot, index: number | null): void {
-  const x = index === null ? undefined : plot.data[0][index];
-  plot.setCursor(x === undefined ? { left: -10, top: -10 } : { left: plot.valToPos(x, "x"), top: 0 });
+/** Puts the cursor at a step, or away. */
+function showAt(plot: uPlot, step: number | null): void {
+  plot.setCursor(step === null ? { left: -10, top: -10 } : { left: plot.valToPos(step, "x"), top: 0 });
 }
 
 function spoken(lines: Lines, metric: Job["metric"], at: number): string {

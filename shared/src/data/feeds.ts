@@ -23,7 +23,8 @@ export interface Needs {
   targets: boolean;
 }
 
-const ARRAYS = {
+/** What holds values of an input type in memory. */
+export const ARRAYS = {
   int64: BigInt64Array,
   int32: Int32Array,
   float32: Float32Array,
