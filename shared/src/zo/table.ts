@@ -48,8 +48,9 @@ export function shiftOf(p: number, qPrime: number): number {
 export function commitTable(s: Float64Array, words: Uint32Array, p: number, qPrime: number): Float64Array {
   const shift = shiftOf(p, qPrime);
   const scale = 2 ** -shift;
+  const ditherScale = 2 ** (shift - 32);
   return s.map((sum, j) => {
-    const dithered = shift <= 0 ? sum * scale : Math.floor((sum + Math.floor((words[j] as number) * 2 ** (shift - 32))) * scale);
+    const dithered = shift <= 0 ? sum * scale : Math.floor((sum + Math.floor((words[j] as number) * ditherScale)) * scale);
     return Math.min(Math.max(dithered, -VMAX), VMAX);
   });
 }
