@@ -106,7 +106,7 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
   const tokenizer = loaded?.ok ? loaded : null;
   const reward = await readReward(spec);
   if (!reward.ok) return reward;
-  const built = buildGraph(spec, { tokenizer, reward: reward.source, seed: await seedOf(spec.seed) });
+  const built = buildGraph(spec, { tokenizer, reward: reward.source, seed: seedOf(spec.seed) });
   if (!built.ok) return { ...built, message: `model ${spec.model}: ${built.message}` };
   const data = await readData(spec, {
     objective: built.objective,
@@ -250,7 +250,7 @@ async function readReward({ reward }: JobSpec): Promise<{ ok: true; source: stri
 }
 
 /** 128 bits that a text stands for. */
-async function seedOf(text: string): Promise<Key> {
+function seedOf(text: string): Key {
   const hash = createHash("sha256").update(`zoswarm/seed/1 ${text}`).digest();
   return [0, 1, 2, 3].map((word) => hash.readUInt32LE(4 * word)) as unknown as Key;
 }

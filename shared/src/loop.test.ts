@@ -18,6 +18,22 @@ function recorded(perform: (effect: string, loop: Loop<string>) => void | Promis
   return { loop, log };
 }
 
+/** A loop with "a" and "b" that is inside "a.1", which ends when `gate` opens; the loop ends at "b.2". */
+async function heldAtFirst() {
+  const gate = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const { loop, log } = recorded((effect, own) => {
+    if (effect === "b.2") own.stop();
+    if (effect !== "a.1") return;
+    begun.resolve();
+    return gate.promise.then(() => void log.push("a.1 is done"));
+  });
+  loop.enqueue("a");
+  loop.enqueue("b");
+  await begun.promise;
+  return { loop, log, gate };
+}
+
 /** Ends the loop at this effect, so that `stopped` tells when all before it is done. */
 const stopAt = (last: string) => (effect: string, loop: Loop<string>) => {
   if (effect === last) loop.stop();
@@ -32,17 +48,7 @@ describe("a loop", () => {
   });
 
   it("lets the next effect and the next event wait for an effect that takes time", async () => {
-    const gate = Promise.withResolvers<void>();
-    const begun = Promise.withResolvers<void>();
-    const { loop, log } = recorded((effect, own) => {
-      if (effect === "b.2") own.stop();
-      if (effect !== "a.1") return;
-      begun.resolve();
-      return gate.promise.then(() => void log.push("a.1 is done"));
-    });
-    loop.enqueue("a");
-    loop.enqueue("b");
-    await begun.promise;
+    const { loop, log, gate } = await heldAtFirst();
     expect(log).toEqual(["a", "a.1"]);
     gate.resolve();
     await loop.stopped;
@@ -135,16 +141,7 @@ describe("stop", () => {
   });
 
   it("lets the effect under way end, and drops the effects and the events behind it", async () => {
-    const gate = Promise.withResolvers<void>();
-    const begun = Promise.withResolvers<void>();
-    const { loop, log } = recorded((effect) => {
-      if (effect !== "a.1") return;
-      begun.resolve();
-      return gate.promise.then(() => void log.push("a.1 is done"));
-    });
-    loop.enqueue("a");
-    loop.enqueue("b");
-    await begun.promise;
+    const { loop, log, gate } = await heldAtFirst();
     loop.stop();
     gate.resolve();
     await loop.stopped;

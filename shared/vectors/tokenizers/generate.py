@@ -94,6 +94,18 @@ NEWER = [
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
+# How Llama-like tokenizers join their pieces again.
+BYTE_FALLBACK_DECODER = {
+    "type": "Sequence",
+    "decoders": [
+        {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ],
+}
+
+
 def special(text, **options):
     return AddedToken(text, special=True, normalized=False, **options)
 
@@ -247,15 +259,7 @@ def llama(corpus, split_first=False):
             "type": "Sequence",
             "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}],
         }
-    content["decoder"] = {
-        "type": "Sequence",
-        "decoders": [
-            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
-            {"type": "ByteFallback"},
-            {"type": "Fuse"},
-            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
-        ],
-    }
+    content["decoder"] = BYTE_FALLBACK_DECODER
     tokenizer = Tokenizer.from_str(json.dumps(content))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))])
     return tokenizer
@@ -325,18 +329,7 @@ COMPONENTS = [
     ("decoder", {"type": "Strip", "content": "a", "start": 2, "stop": 0}),
     ("decoder", {"type": "Strip", "content": "b", "start": 0, "stop": 1}),
     ("decoder", {"type": "Replace", "pattern": {"String": "\u2581"}, "content": "$&"}),
-    (
-        "decoder",
-        {
-            "type": "Sequence",
-            "decoders": [
-                {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
-                {"type": "ByteFallback"},
-                {"type": "Fuse"},
-                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
-            ],
-        },
-    ),
+    ("decoder", BYTE_FALLBACK_DECODER),
 ]
 
 
