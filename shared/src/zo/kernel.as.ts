@@ -10,6 +10,8 @@
 const WORDS: usize = 400, SINK: usize = 256;
 // A move, 24 bytes: what one group of one step adds to a tensor.
 const STEP: usize = 0, GROUP: usize = 4, TABLE: usize = 8, M: usize = 12, A: usize = 16, B: usize = 20, MOVE: usize = 24;
+// The farthest that `update` looks, in blocks: entries then coincide to within some 2^32 / (FARTHEST / 8) of the table.
+const FARTHEST: u32 = 4096;
 
 @inline function rotl(x: v128, by: i32): v128 {
   return v128.or(i32x4.shl(x, by), i32x4.shr_u(x, 32 - by));
@@ -97,13 +99,6 @@ const STEP: usize = 0, GROUP: usize = 4, TABLE: usize = 8, M: usize = 12, A: usi
   return m ? ((block * load<u32>(move, A) + load<u32>(move, B)) >> (32 - m)) << 2 : 0;
 }
 
-// Brings the 128 entries of the next block's table into the first cache, where a table of 4,096 does not stay by itself.
-@inline function touch(touched: v128, T: usize): v128 {
-  const one = v128.xor(v128.xor(v128.load(T), v128.load(T, 64)), v128.xor(v128.load(T, 128), v128.load(T, 192)));
-  const other = v128.xor(v128.xor(v128.load(T, 256), v128.load(T, 320)), v128.xor(v128.load(T, 384), v128.load(T, 448)));
-  return v128.xor(touched, v128.xor(one, other));
-}
-
 /** theta[i] += r[i] * table[j(i)] over `blocks` blocks (a multiple of 4) from block `first`; a table has K + 124 entries, wrapped. */
 export function perturb(theta: usize, blocks: u32, first: u32, t: u32, move: usize, work: usize): void {
   const sign = v128.load(work), out = work + WORDS, table = load<u32>(move, TABLE);
@@ -126,27 +121,59 @@ export function perturb(theta: usize, blocks: u32, first: u32, t: u32, move: usi
   }
 }
 
-/** The same, each element then clamped to +-limit (spec 5). */
+// How far apart, `most` blocks at most, two blocks lie whose entries nearly coincide: block b begins at the fraction (b * a + c) / 2^32
+// of the table, so the fraction of distance * a is next to 0. Odd multiples of four, lest a store look like a load of the other block.
+function apart(move: usize, most: u32): u32 {
+  const a = load<u32>(move, A);
+  let best: u32 = 4, nearest = u32.MAX_VALUE;
+  for (let distance: u32 = 4, end = min(most, FARTHEST); distance <= end; distance += 8) {
+    const offset = abs(<i32>(distance * a)) as u32;
+    if (offset < nearest) { nearest = offset; best = distance; }
+  }
+  return best;
+}
+
+// Brings the 128 entries of the next block's table into the first cache, where a table of 4,096 does not stay by itself.
+@inline function touch(touched: v128, T: usize): v128 {
+  const one = v128.xor(v128.xor(v128.load(T), v128.load(T, 64)), v128.xor(v128.load(T, 128), v128.load(T, 192)));
+  const other = v128.xor(v128.xor(v128.load(T, 256), v128.load(T, 320)), v128.xor(v128.load(T, 384), v128.load(T, 448)));
+  return v128.xor(touched, v128.xor(one, other));
+}
+
+// One block of the pass below.
+@inline function clamped(theta: usize, T: usize, bits: v128, sign: v128, low: v128, high: v128): void {
+  for (let j = 0; j < 4; j++) {
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta), signed(v128.load(T), bits, 0, sign)), low), high));
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 16), signed(v128.load(T, 16), bits, 1, sign)), low), high), 16);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 32), signed(v128.load(T, 32), bits, 2, sign)), low), high), 32);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 48), signed(v128.load(T, 48), bits, 3, sign)), low), high), 48);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 64), signed(v128.load(T, 64), bits, 4, sign)), low), high), 64);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 80), signed(v128.load(T, 80), bits, 5, sign)), low), high), 80);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 96), signed(v128.load(T, 96), bits, 6, sign)), low), high), 96);
+    v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 112), signed(v128.load(T, 112), bits, 7, sign)), low), high), 112);
+    bits = i32x4.shl(bits, 8); theta += 128; T += 128;
+  }
+}
+
+/**
+ * The same, each element then clamped to +-limit (spec 5). A table of 4,096 does not stay in the first cache beside theta, so blocks
+ * whose entries nearly coincide take turns: the second finds them there, and the first has them fetched a block ahead.
+ */
 export function update(theta: usize, blocks: u32, first: u32, t: u32, move: usize, work: usize, limit: f32): void {
   const sign = v128.load(work), out = work + WORDS, table = load<u32>(move, TABLE), low = f32x4.splat(-limit), high = f32x4.splat(limit);
   let touched = sign;
-  for (let b: u32 = 0; b < blocks; b += 8) {
-    words(t, first + b, move, first + b + 4, move, work, out);
-    for (let s: u32 = 0, n = min(8, blocks - b); s < n; s++) {
-      let bits = v128.load(out + (s << 4)), T = table + base(first + b + s, move);
-      touched = touch(touched, table + base(first + b + s + 1, move));
-      for (let j = 0; j < 4; j++) {
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta), signed(v128.load(T), bits, 0, sign)), low), high));
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 16), signed(v128.load(T, 16), bits, 1, sign)), low), high), 16);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 32), signed(v128.load(T, 32), bits, 2, sign)), low), high), 32);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 48), signed(v128.load(T, 48), bits, 3, sign)), low), high), 48);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 64), signed(v128.load(T, 64), bits, 4, sign)), low), high), 64);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 80), signed(v128.load(T, 80), bits, 5, sign)), low), high), 80);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 96), signed(v128.load(T, 96), bits, 6, sign)), low), high), 96);
-        v128.store(theta, f32x4.pmin(f32x4.pmax(f32x4.add(v128.load(theta, 112), signed(v128.load(T, 112), bits, 7, sign)), low), high), 112);
-        bits = i32x4.shl(bits, 8); theta += 128; T += 128;
+  for (let b: u32 = 0; b < blocks; ) {
+    const left = blocks - b, two = left >= 8, distance = apart(move, left >> 1);
+    for (const end = b + distance; b < end; b += 4) {
+      words(t, first + b, move, first + b + distance, move, work, out);
+      for (let s: u32 = 0; s < 4; s++) {
+        const block = b + s, other = block + distance, at = out + (s << 4);
+        touched = touch(touched, table + base(first + block + 1, move));
+        clamped(theta + (block << 9), table + base(first + block, move), v128.load(at), sign, low, high);
+        if (two) clamped(theta + (other << 9), table + base(first + other, move), v128.load(at, 64), sign, low, high);
       }
     }
+    if (two) b += distance;
   }
   v128.store(out + SINK, touched);
 }

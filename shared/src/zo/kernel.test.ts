@@ -7,7 +7,7 @@ import { commitOf, copies, groupOf, KEY, kernelWith, readAll, runs, sameBits, sc
 import { stateHash } from "./statehash.ts";
 
 const TENSORS = [tensor([3, 43], 22), tensor([], 20, 3), tensor([513], 24, -2), tensor([2, 65], 22, 5)];
-const TAILS = [1, 2, 3, 4, 5, 127, 128, 129, 383, 511, 512, 513, 65535, 65536, 65537];
+const TAILS = [1, 2, 3, 4, 5, 127, 128, 129, 383, 511, 512, 513, 5000, 65535, 65536, 65537, 1_100_001];
 const EXPONENTS = Array.from({ length: 17 }, (_, m) => m);
 
 describe("the kernel equals the plain implementation", () => {
