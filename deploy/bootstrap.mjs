@@ -117,7 +117,8 @@ once(
   },
 );
 
-const child = spawn(node, [join(root, script), ...args], {
+// Node 22 calls its SQLite, our folder lock, experimental.
+const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, script), ...args], {
   cwd: root,
   stdio: "inherit",
   env: { ...process.env, INIT_CWD: process.env.INIT_CWD ?? process.cwd() },

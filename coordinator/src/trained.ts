@@ -71,7 +71,11 @@ export async function commitsTo(folder: JobFolder, at: At): Promise<{ ok: true; 
 async function parametersAt({ dir, manifest }: JobFolder, commits: readonly CommitEntry[]): Promise<Parameters> {
   const blobs = await openBlobFiles(filesOf(dir).blobs);
   const parameters = createParameters(manifest.tensors, manifest.key);
-  splitTensors(Uint8Array.from(readFileSync(blobs.path(manifest.initial.id))), manifest.tensors).forEach((x, t) => {
+  const file = blobs.path(manifest.initial.id);
+  const bytes = Uint8Array.from(readFileSync(file));
+  if (bytes.byteLength !== manifest.initial.bytes)
+    throw new Error(`${file} has ${bytes.byteLength} bytes and the manifest names ${manifest.initial.bytes}: the data folder is damaged`);
+  splitTensors(bytes, manifest.tensors).forEach((x, t) => {
     parameters.load(t, x);
   });
   parameters.replay(commits);

@@ -111,7 +111,9 @@ describe.skipIf(!SMALL_DISKS)("a full disk", () => {
     expect(await refusalOf(processes.start("worker", workerArgs(address, data)))).toMatch(
       /^weights: the disk that holds \S+\/disk\/worker\/blobs has \d+ MB free and \d+ MB are needed: free some space, or choose/,
     );
-    const left = Object.keys(treeOf(data) ?? {}).filter((name) => !/^(peer\.key|blobs|blobs\/[0-9a-f]{64}\.(blob|list))$/.test(name));
+    const left = Object.keys(treeOf(data) ?? {}).filter(
+      (name) => !/^(peer\.key|process\.lock|blobs|blobs\/[0-9a-f]{64}\.(blob|list))$/.test(name),
+    );
     expect(left).toEqual([]);
 
     unmount(disk);

@@ -231,7 +231,7 @@ describe("nothing is left behind", () => {
     expect(readdirSync(dir)).toEqual(["initial"]);
   });
 
-  it("where the initial state is another, outside the lattice, or not there", () => {
+  it("where the initial state is another, outside the lattice, cut short, or not there", () => {
     const bytes = readFileSync(join(dir, "initial"));
     for (const [i, mask] of [
       [100, 1],
@@ -241,6 +241,10 @@ describe("nothing is left behind", () => {
         join(dir, "initial"),
         bytes.map((byte, j) => (j === i ? byte ^ mask : byte)),
       );
+      expect(write(LEDGER)).toEqual(refused("wrong-state", "is not the initial state that the manifest names"));
+    }
+    for (const cut of [bytes.subarray(0, -1), new Uint8Array(0), Buffer.concat([bytes, bytes])]) {
+      writeFileSync(join(dir, "initial"), cut);
       expect(write(LEDGER)).toEqual(refused("wrong-state", "is not the initial state that the manifest names"));
     }
     expect(() => write(LEDGER, join(dir, "none"))).toThrow("ENOENT");

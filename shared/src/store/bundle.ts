@@ -23,6 +23,7 @@ import { commitVerifier } from "../protocol/signing.ts";
 import { validateAnnouncement } from "../protocol/validate.ts";
 import { splitTensors } from "../zo/apply.ts";
 import { createParameters, type Parameters } from "../zo/kernel.ts";
+import { elementsOf } from "../zo/lattice.ts";
 
 export interface BundleSource {
   manifestBytes: Uint8Array;
@@ -62,7 +63,11 @@ function writeLedger(dir: string, { manifestBytes, initialFile, range }: BundleS
   const { manifest, jobId } = read;
   const key = commitVerifier(manifest.commitKey);
   const parameters = createParameters(manifest.tensors, manifest.key);
-  const reset = () => splitTensors(Uint8Array.from(readFileSync(initialFile)), manifest.tensors).every((x, t) => parameters.load(t, x).ok);
+  const stateBytes = 4 * manifest.tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
+  const reset = () => {
+    const bytes = Uint8Array.from(readFileSync(initialFile));
+    return bytes.byteLength === stateBytes && splitTensors(bytes, manifest.tensors).every((x, t) => parameters.load(t, x).ok);
+  };
   if (!reset() || parameters.stateHash() !== manifest.stateHash)
     return { ok: false, code: "wrong-state", message: `${initialFile} is not the initial state that the manifest names` };
   const history = emptyHistory(jobId);
