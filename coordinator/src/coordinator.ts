@@ -2,21 +2,25 @@
  * The coordinator's imperative shell: performs what the round decides. An entry is durable before anyone hears of it; what is
  * durable is committed, and a restart reads it back and goes on from there.
  */
+
+import { bestOf } from "@zoswarm/shared/ledger/folds";
 import { startLoop } from "@zoswarm/shared/loop";
 import { serveBlobs } from "@zoswarm/shared/net/blobs";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
 import { serveRange } from "@zoswarm/shared/net/range";
+import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import type { Traffic } from "@zoswarm/shared/net/traffic";
 import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { ANNOUNCEMENT_CODES } from "@zoswarm/shared/protocol/codes";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { headOf } from "@zoswarm/shared/replica/replica";
+import { eitherBlobs } from "@zoswarm/shared/store/blobs";
 import type { LoadedJob } from "./load.ts";
 import { ENTRY_BYTES, refuseFull } from "./room.ts";
 import { reduce } from "./round/round.ts";
-import type { Round, RoundEffect, RoundEvent } from "./round/state.ts";
+import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
 
 /** Events that may wait for the loop; a session whose frame finds it full is closed. */
@@ -25,6 +29,8 @@ const INBOX_MAX = 20_000;
 export interface CoordinatorOptions {
   loaded: LoadedJob;
   node: SwarmNode;
+  /** A snapshot is written at the first checkpoint that is so many steps, or more, beyond the one before. */
+  snapshotEvery: number;
   onChange: (change: Change) => void;
   log: (line: string) => void;
 }
@@ -47,8 +53,8 @@ export interface Coordinator {
 
 /** Starts a coordinator on a loaded job: from here on workers are answered. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { loaded, node, onChange, log } = options;
-  const { folder, round, commitKey, store, blobs, evaluator } = loaded;
+  const { loaded, node, snapshotEvery, onChange, log } = options;
+  const { folder, round, commitKey, store, blobs, snapshots, evaluator } = loaded;
   const { manifest, jobId } = folder;
   const { history } = round.replica;
 
@@ -124,7 +130,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const announced: Change[] = [];
 
   async function evaluateHere(step: number): Promise<void> {
-    // Both calls stand in the evaluator's queue before any later commit: they see the state after `step`.
+    // All calls stand in the evaluator's queue before any later commit: they see the state after `step`.
+    if (snapshots.due(step, snapshotEvery)) orFail(keepSnapshot(step));
     const [evaluation, hashed] = await Promise.all([
       evaluator.call("evaluate", { batch: manifest.job.batch }),
       evaluator.call("stateHash", null),
@@ -137,6 +144,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     if (!Number.isFinite(loss))
       throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
     enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, nowMs: performance.now() });
+  }
+
+  async function keepSnapshot(step: number): Promise<void> {
+    const best = bestOf(history.evaluations, manifest.objective.metric)?.step ?? null;
+    const written = await snapshots.write(step, best, (file) => evaluator.call("writeSnapshot", { jobId, step, file }));
+    if (!written.ok && stopping === undefined) log(`no snapshot after step ${step + 1}: ${written.message}`);
   }
 
   async function perform(effect: RoundEffect): Promise<void> {
@@ -186,7 +199,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const sessions: Sessions = await openSessions(
     node,
     jobId,
-    () => ({ kind: "welcome", manifest: folder.manifestBytes, nextSeq: round.replica.history.nextSeq }),
+    () => ({
+      kind: "welcome",
+      manifest: folder.manifestBytes,
+      nextSeq: round.replica.history.nextSeq,
+      donors: sessions.donors(activeMembers(round).map(({ peerId }) => peerId)),
+    }),
     {
       joined(peerId, hello) {
         log(`worker ${hello.name || peerId.slice(-8)} joined: ${hello.device}, ${hello.threads} threads`);
@@ -208,7 +226,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     },
   );
   await serveRange(node, (fromSeq, countMax, bytesMax) => store.range(fromSeq, countMax, bytesMax));
-  await serveBlobs(node, blobs);
+  await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs));
+  await serveSnapshots(node, jobId, snapshots.all);
   loop.enqueue({ kind: "started", nowMs: performance.now() });
   const reopened = history.open && store.range(history.open.seq, 1)[0];
   if (reopened) await publish(reopened);

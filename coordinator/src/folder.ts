@@ -27,6 +27,7 @@ export function filesOf(dir: string) {
     found: at("found.json"),
     heldout: at("heldout.examples"),
     blobs: at("blobs"),
+    snapshots: at("snapshots"),
     ledger: at("ledger"),
   };
 }

@@ -7,6 +7,7 @@ import { branchTo } from "@zoswarm/shared/ledger/folds";
 import { receive } from "@zoswarm/shared/replica/replica";
 import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
 import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
 import { createRound, type Round } from "./round/state.ts";
 
@@ -15,6 +16,7 @@ export interface LoadedJob {
   commitKey: KeyObject;
   store: LedgerStore;
   blobs: BlobFiles;
+  snapshots: Snapshots;
   evaluator: Evaluator;
   round: Round;
   /** Of the state that the ledger stands at. */
@@ -32,6 +34,7 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
   const commitKey = readFolderKey(folder);
   const store = openLedgerStore(files.ledger);
   const blobs = await openBlobFiles(files.blobs);
+  const snapshots = await openSnapshots(files.snapshots);
   const evaluator = startEvaluator({ threads });
   const close = async () => {
     await evaluator.close();
@@ -51,7 +54,7 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
     await evaluator.call("setHeldout", { shards: [Uint8Array.from(await readFile(files.heldout))] });
     await evaluator.call("replay", { commits: branchTo(history.branch) });
     const { stateHash } = await evaluator.call("stateHash", null);
-    return { folder, commitKey, store, blobs, evaluator, round, stateHash, close };
+    return { folder, commitKey, store, blobs, snapshots, evaluator, round, stateHash, close };
   } catch (error) {
     await close();
     throw error;

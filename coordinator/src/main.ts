@@ -60,6 +60,11 @@ program
   .option("--http <host:port>", "where the page and the API are served", hostPort, { host: "127.0.0.1", port: 8420 })
   .option("--any-port", "take a free port where one is taken", false)
   .option("--wait-for-workers <n>", "open the first step when so many workers are ready", whole(1, LIMITS.connectionsMax), 1)
+  .option(
+    "--snapshot-every <steps>",
+    "keep a snapshot for newcomers at the first evaluation after so many steps (default: every fourth evaluation)",
+    whole(1, 1e9),
+  )
   .option("--threads <n>", "threads of a held-out forward pass", whole(1, 256), 1)
   .option("--report <file>", "write a JSON report at the end")
   .action(async (job: string, { listen, announce, ...options }) => {

@@ -28,10 +28,14 @@ export interface RunOptions {
   /** Take a free port where the one asked for is taken. */
   anyPort: boolean;
   waitForWorkers: number;
+  /** Steps between snapshots, rounded up to the next checkpoint. */
+  snapshotEvery?: number;
   threads: number;
   report?: string;
 }
 
+/** Checkpoints from one snapshot to the next where nothing else is asked for: a replay of the steps between costs far less than measuring one. */
+const SNAPSHOT_CHECKPOINTS = 4;
 const DASHBOARD = fileURLToPath(new URL("../dashboard/dist", import.meta.url));
 /** How long a finished coordinator serves those who are still fetching the end. */
 const LINGER_MS_MAX = 15_000;
@@ -123,6 +127,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
   const coordinator = await startCoordinator({
     loaded,
     node,
+    snapshotEvery: options.snapshotEvery ?? SNAPSHOT_CHECKPOINTS * manifest.job.evaluateEvery,
     log: (line) => console.log(line),
     onChange: (each) => change(each),
   });

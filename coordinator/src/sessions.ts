@@ -21,6 +21,8 @@ export interface Sessions {
   /** Says why, and closes. */
   dismiss(peerId: string, code: SessionCode, message: string): Promise<void>;
   link(peerId: string): WorkerLink | undefined;
+  /** Where these peers let others download, as far as they do; some of them, by chance, where they are many. */
+  donors(peerIds: readonly string[]): string[];
   /** Dismisses everyone. */
   closeAll(code: SessionCode, message: string): Promise<void>;
 }
@@ -37,6 +39,8 @@ export interface SessionEvents {
 interface Open extends WorkerLink {
   session: Session;
   greeted: boolean;
+  /** Where others can download from it: the address that it is seen at, so that nobody can name a third one, and the port that it says. */
+  donor: string | null;
 }
 
 /** Accepts workers. `welcome` makes the answer to a hello of this job. */
@@ -58,8 +62,8 @@ export async function openSessions(
     void dismiss(one, code, message);
   };
 
-  await acceptSessions(node, (session, peerId) => {
-    const one: Open = { session, greeted: false, payloadBytes: session.payloadBytes, heardMs: performance.now() };
+  await acceptSessions(node, (session, peerId, remoteAddress) => {
+    const one: Open = { session, greeted: false, donor: null, payloadBytes: session.payloadBytes, heardMs: performance.now() };
     open.set(peerId, one);
     // One timer for hello and for silence: it looks again when the time since the last word has run out.
     const listen = () => {
@@ -93,6 +97,8 @@ export async function openSessions(
           `this coordinator runs job ${jobId.slice(0, 12)}, your worker expects ${frame.jobId.slice(0, 12)}: use another --data folder, or the other job's address`,
         );
       one.greeted = true;
+      const seenAt = /^\/ip[46]\/[^/]+/.exec(remoteAddress)?.[0];
+      if (frame.port > 0 && seenAt !== undefined) one.donor = `${seenAt}/tcp/${frame.port}/p2p/${peerId}`;
       session.send(encodeCoordinatorFrame(welcome()));
       events.joined(peerId, frame);
     });
@@ -114,6 +120,13 @@ export async function openSessions(
       if (one) await dismiss(one, code, message);
     },
     link: (peerId) => open.get(peerId),
+    donors: (peerIds) =>
+      peerIds
+        .flatMap((peerId) => open.get(peerId)?.donor ?? [])
+        .map((donor) => ({ donor, turn: Math.random() }))
+        .sort((one, other) => one.turn - other.turn)
+        .slice(0, LIMITS.donorsMax)
+        .map(({ donor }) => donor),
     async closeAll(code, message) {
       closing = { code, message };
       await Promise.all([...open.values()].map((one) => dismiss(one, code, message)));

@@ -165,7 +165,7 @@ describe("a peer of another protocol version", () => {
       });
     });
     opened.session.send(
-      encodeWorkerFrame({ kind: "hello", version: OTHER_VERSION, jobId: null, name: "stranger", device: "none", threads: 1 }),
+      encodeWorkerFrame({ kind: "hello", version: OTHER_VERSION, jobId: null, name: "stranger", device: "none", threads: 1, port: 0 }),
     );
     const message = `this coordinator speaks protocol ${PROTOCOL_VERSION}, your worker ${OTHER_VERSION}: use the version of zoswarm that the launcher uses`;
     expect(await farewell).toEqual({ kind: "farewell", code: "wrong-version", message });

@@ -172,6 +172,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
           name: options.name,
           device: deviceOf(),
           threads: options.threads,
+          port: 0,
         }),
       );
       signal.addEventListener("abort", () => void session.close(), { once: true });

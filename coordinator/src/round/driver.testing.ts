@@ -98,7 +98,7 @@ export function drive(
       return seen;
     },
     join(peerId, nowMs = 0) {
-      const hello = { kind: "hello" as const, version: 1, jobId: null, name: peerId, device: "test", threads: 1 };
+      const hello = { kind: "hello" as const, version: 1, jobId: null, name: peerId, device: "test", threads: 1, port: 0 };
       kept.feed({ kind: "joined", peerId, hello, nowMs });
       return kept.feed({ kind: "heartbeat", peerId, frame: { kind: "heartbeat", nextSeq: 0, state: "ready", checkpoint: null }, nowMs });
     },

@@ -4,6 +4,7 @@ import type { Estimator } from "../protocol/announcement.ts";
 import type { InputSpec, Objective } from "../protocol/manifest.ts";
 import type { Commit } from "../zo/commit.ts";
 import type { Key, TensorSpec } from "../zo/lattice.ts";
+import type { LoadedSnapshot, SnapshotOf } from "./snapshot.ts";
 
 export interface LoadRequest {
   /** The graph: the model's own inputs, every trained tensor, and what the objective adds. Frozen weights are beside it. */
@@ -57,6 +58,10 @@ export interface EvaluatorStats {
 /** Every call with its arguments and its answer. */
 export interface Calls {
   load: { request: LoadRequest; answer: { stateHash: string } };
+  /** Writes the state, which is the one after `step`, to `file`. */
+  writeSnapshot: { request: SnapshotOf & { file: string }; answer: { stateHash: string; bytes: number } };
+  /** Puts the snapshot's state in place; the initial state where the file is not the snapshot of that state hash. */
+  loadSnapshot: { request: SnapshotOf & { stateHash: string; file: string }; answer: LoadedSnapshot };
   setHeldout: { request: { shards: readonly Uint8Array[] }; answer: { count: number } };
   /** Puts the initial state back, then applies the commits. */
   reset: { request: { commits: readonly Commit[] }; answer: null };

@@ -12,6 +12,7 @@ import type { Calls, Evaluation, EvaluatorStats, FromThread, LoadRequest, Measur
 import { createJudge, type Judge } from "./judge.ts";
 import { loadReward, type Reward } from "./reward.ts";
 import { type ModelSession, openModelSession } from "./session.ts";
+import { loadSnapshot, writeSnapshot } from "./snapshot.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("the evaluator runs in a worker_thread");
@@ -134,6 +135,13 @@ async function serve(call: (typeof queue)[number]): Promise<unknown> {
       loadInitial(loaded().parameters, loaded().initialFile);
       loaded().parameters.replay(call.request.commits);
       return null;
+    case "writeSnapshot":
+      return writeSnapshot(loaded(), call.request, call.request.file);
+    case "loadSnapshot": {
+      const set = loadSnapshot(loaded(), call.request, call.request.file);
+      if (!set.ok) loadInitial(loaded().parameters, loaded().initialFile);
+      return set;
+    }
     case "replay":
       return timed(() => loaded().parameters.replay(call.request.commits));
     case "measure":

@@ -4,7 +4,7 @@
  */
 import type { GossipSub } from "@libp2p/gossipsub";
 import { identify } from "@libp2p/identify";
-import type { Libp2p, PrivateKey } from "@libp2p/interface";
+import type { Connection, Libp2p, PrivateKey } from "@libp2p/interface";
 import { noise } from "@libp2p/noise";
 import { ping } from "@libp2p/ping";
 import { prometheusMetrics } from "@libp2p/prometheus-metrics";
@@ -27,6 +27,8 @@ export interface SwarmNode {
   peers(): string[];
   /** Closes every connection to a peer; it may come back. */
   disconnect(peerId: string): Promise<void>;
+  /** Closes the connections to a peer that this node opened; those that the peer opened are the peer's. */
+  hangUp(peerId: string): Promise<void>;
   stop(): Promise<void>;
   traffic: TrafficCounter;
   /** For the rooms beside this file only. */
@@ -84,6 +86,7 @@ export async function createNode({
     await stopQuietly(libp2p);
     return listenFailure(listen, String((error as Error).message));
   }
+  const connectionsTo = (peerId: string) => libp2p.getConnections().filter(({ remotePeer }) => remotePeer.toString() === peerId);
   return {
     ok: true,
     node: {
@@ -91,15 +94,17 @@ export async function createNode({
       peerId: libp2p.peerId.toString(),
       addresses: () => libp2p.getMultiaddrs().map(String),
       peers: () => libp2p.getPeers().map(String),
-      disconnect: async (peerId) => {
-        const connections = libp2p.getConnections().filter(({ remotePeer }) => remotePeer.toString() === peerId);
-        await Promise.all(connections.map((connection) => connection.close().catch((error) => connection.abort(error as Error))));
-      },
+      disconnect: (peerId) => closeAll(connectionsTo(peerId)),
+      hangUp: (peerId) => closeAll(connectionsTo(peerId).filter(({ direction }) => direction === "outbound")),
       stop: () => stopQuietly(libp2p),
       traffic: createTraffic(registry),
       libp2p,
     },
   };
+}
+
+async function closeAll(connections: readonly Connection[]): Promise<void> {
+  await Promise.all(connections.map((connection) => connection.close().catch((error) => connection.abort(error as Error))));
 }
 
 async function stopQuietly(libp2p: Libp2p): Promise<void> {

@@ -3,20 +3,20 @@
  * with Noise, Yamux, identify and pings in them). Blobs and ledger ranges are kept apart from what a step costs.
  */
 import type { Registry } from "prom-client";
-import { BLOB_PROTOCOL, RANGE_PROTOCOL } from "../protocol/topics.ts";
+import { BLOB_PROTOCOL, RANGE_PROTOCOL, SNAPSHOTS_PROTOCOL } from "../protocol/topics.ts";
 
 export interface Flow {
   in: number;
   out: number;
 }
 
-export const PAYLOAD_KINDS = ["announcement", "session", "range", "blob"] as const;
+export const PAYLOAD_KINDS = ["announcement", "session", "range", "blob", "snapshots"] as const;
 export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
 
 export interface Traffic {
   /** Announcements and session frames: what a step costs. */
   payload: Flow;
-  /** Everything on the sockets without the bytes of blob and range streams (their Noise and Yamux framing, about 0.1 %, stays in). */
+  /** Everything on the sockets without the bytes of blob, range and snapshots streams (their Noise and Yamux framing, about 0.1 %, stays in). */
   wire: Flow;
   byKind: Record<PayloadKind, Flow>;
   /** Everything on the sockets. */
@@ -46,7 +46,7 @@ export function createTraffic(registry: Registry): TrafficCounter {
       const transferred = new Map(metric?.values.map(({ labels, value }) => [String(labels.protocol), value]));
       const flow = (name: string): Flow => ({ in: transferred.get(`${name} received`) ?? 0, out: transferred.get(`${name} sent`) ?? 0 });
       const wireTotal = flow("global");
-      const apart = [flow(BLOB_PROTOCOL), flow(RANGE_PROTOCOL)];
+      const apart = [flow(BLOB_PROTOCOL), flow(RANGE_PROTOCOL), flow(SNAPSHOTS_PROTOCOL)];
       return {
         payload: payload(),
         wire: {

@@ -80,6 +80,14 @@ export const LIMITS = {
   slotRunsMax: 1_024,
   /** Elements of one input of a model for one example of one token. */
   inputElementsMax: 16 * 1024 * 1024,
+  /** Snapshots that a node keeps and tells of, and the bytes of an answer that tells of them. */
+  snapshotsKeptMax: 8,
+  snapshotsAnswerBytesMax: 1024,
+  /** Peers that a coordinator names to a newcomer as donors, and the characters of one's address. */
+  donorsMax: 8,
+  donorCharactersMax: 160,
+  /** How long a newcomer waits for the donors' first answers; who is silent is not asked for more. */
+  donorAnswerMs: 3_000,
   /** The manifest's bytes. */
   manifestBytesMax: 512 * 1024,
 } as const;

@@ -25,14 +25,17 @@ const hello = z
     shownText(LIMITS.nameCharactersMax),
     shownText(LIMITS.deviceCharactersMax),
     z.int().min(1).max(1024),
+    z.int().min(0).max(65_535),
   ])
-  .transform(([, version, jobId, name, device, threads]) => ({
+  .transform(([, version, jobId, name, device, threads, port]) => ({
     kind: "hello" as const,
     version,
     jobId: jobId && toHex(jobId),
     name,
     device,
     threads,
+    /** Where others may download the job from this worker, at the address it is seen from; 0: nowhere. */
+    port,
   }));
 
 const lossTriple = z.tuple([
@@ -87,8 +90,19 @@ export type WorkerFrame = z.output<typeof fromWorker>;
 export type ResultFrame = Extract<WorkerFrame, { kind: "result" }>;
 
 const welcome = z
-  .tuple([z.literal(0), z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.manifestBytesMax), u32])
-  .transform(([, manifest, nextSeq]) => ({ kind: "welcome" as const, manifest: Uint8Array.from(manifest) as Uint8Array, nextSeq }));
+  .tuple([
+    z.literal(0),
+    z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.manifestBytesMax),
+    u32,
+    z.array(shownText(LIMITS.donorCharactersMax)).max(LIMITS.donorsMax),
+  ])
+  .transform(([, manifest, nextSeq, donors]) => ({
+    kind: "welcome" as const,
+    manifest: Uint8Array.from(manifest) as Uint8Array,
+    nextSeq,
+    /** Multiaddrs of workers that have what the coordinator has. */
+    donors,
+  }));
 
 const slots = z
   .tuple([
@@ -153,7 +167,7 @@ const checkpointTuple = (c: Checkpoint | null) => c && [c.step, fromHex(c.stateH
 export function encodeWorkerFrame(frame: WorkerFrame): Uint8Array {
   switch (frame.kind) {
     case "hello":
-      return encode([0, frame.version, frame.jobId && fromHex(frame.jobId), frame.name, frame.device, frame.threads]);
+      return encode([0, frame.version, frame.jobId && fromHex(frame.jobId), frame.name, frame.device, frame.threads, frame.port]);
     case "result":
       return encode([
         1,
@@ -172,7 +186,7 @@ export function encodeWorkerFrame(frame: WorkerFrame): Uint8Array {
 export function encodeCoordinatorFrame(frame: CoordinatorFrame): Uint8Array {
   switch (frame.kind) {
     case "welcome":
-      return encode([0, frame.manifest, frame.nextSeq]);
+      return encode([0, frame.manifest, frame.nextSeq, frame.donors]);
     case "slots":
       return encode([1, frame.version, frame.fromStep, frame.deadlineMs, frame.runs]);
     case "repair":

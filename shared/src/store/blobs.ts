@@ -25,6 +25,8 @@ export interface BlobFiles {
   /** The chunk list: 32 bytes for each chunk. Undefined where the blob is not whole here. */
   list(id: string): Uint8Array | undefined;
   chunk(id: string, index: number): Promise<Uint8Array | undefined>;
+  /** Removes what there is of a blob. */
+  remove(id: string): Promise<void>;
   /** Whether the blob is whole here and every byte of it is still right. */
   verify(id: string): Promise<boolean>;
   /** Opens a blob for writing its missing chunks; what is on disk already, finished or not, is verified again. One writer at a time. */
@@ -81,9 +83,18 @@ export async function openBlobFiles(dir: string, freeBytes = () => bytesFree(dir
         await handle.close();
       }
     },
+    async remove(id) {
+      lists.delete(id);
+      for (const file of [path(id), `${path(id)}.part`, listPath(id)]) await rm(file, { force: true });
+    },
     verify: (id) => verifyBlob(path(id), lists.get(id)),
     partial: (id, list) => openPartial(storage, id, list),
   };
+}
+
+/** What two folders have, to be served as one. */
+export function eitherBlobs(one: BlobFiles, other: BlobFiles): Pick<BlobFiles, "list" | "chunk"> {
+  return { list: (id) => one.list(id) ?? other.list(id), chunk: (id, index) => (one.has(id) ? one : other).chunk(id, index) };
 }
 
 /** What `put` and a partial blob share: names, room on the disk, and the table of whole blobs. */
@@ -176,7 +187,8 @@ export async function roomFor(storage: Storage, bytes: number): Promise<BlobFail
 
 export function writeFailure(dir: string, error: unknown): BlobFailure {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOSPC" || code === "EDQUOT")
+  // Another thread's error comes without its code, but with it in its words.
+  if (/^(ENOSPC|EDQUOT)/.test(code ?? message))
     return {
       ok: false,
       code: "disk-full",

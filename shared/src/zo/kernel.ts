@@ -25,6 +25,8 @@ export interface Move {
   n: number;
 }
 
+export type LoadedTensor = { ok: true } | { ok: false; code: "outside-lattice" | "wrong-size"; index: number };
+
 export interface Parameters {
   readonly tensors: readonly TensorSpec[];
   readonly memory: WebAssembly.Memory;
@@ -32,7 +34,9 @@ export interface Parameters {
   /** theta of tensor t, zero-copy, exactly its elements. */
   view(t: number): Float32Array;
   /** Sets tensor t from lattice points; refuses what lies outside the lattice. */
-  load(t: number, x: Int32Array): { ok: true } | { ok: false; code: "outside-lattice" | "wrong-size"; index: number };
+  load(t: number, x: Int32Array): LoadedTensor;
+  /** The same for the elements of tensor t from `from` on. */
+  set(t: number, from: number, x: Int32Array): LoadedTensor;
   /** Lattice points of tensor t, a copy. */
   read(t: number, from?: number, count?: number): Int32Array;
   /** Moves theta by the sum of `moves`, one pass over all tensors, not clamped. */
@@ -175,20 +179,23 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
     return x;
   }
 
+  function set(t: number, from: number, x: Int32Array): LoadedTensor {
+    if (from + x.length > sizeOf(t)) return { ok: false, code: "wrong-size", index: x.length };
+    const unit = 2 ** -(tensors[t] as TensorSpec).q;
+    const outside = x.findIndex((v) => v > LIM || v < -LIM);
+    if (outside >= 0) return { ok: false, code: "outside-lattice", index: outside };
+    const theta = view(t);
+    for (let i = 0; i < x.length; i++) theta[from + i] = (x[i] as number) * unit;
+    return { ok: true };
+  }
+
   return {
     tensors,
     memory,
     kernel,
     view,
-    load(t, x) {
-      if (x.length !== sizeOf(t)) return { ok: false, code: "wrong-size", index: x.length };
-      const unit = 2 ** -(tensors[t] as TensorSpec).q;
-      const outside = x.findIndex((v) => v > LIM || v < -LIM);
-      if (outside >= 0) return { ok: false, code: "outside-lattice", index: outside };
-      const theta = view(t);
-      for (let i = 0; i < x.length; i++) theta[i] = (x[i] as number) * unit;
-      return { ok: true };
-    },
+    load: (t, x) => (x.length === sizeOf(t) ? set(t, 0, x) : { ok: false, code: "wrong-size", index: x.length }),
+    set,
     read,
     perturb({ step, group, m, epsilonLog2, moves }) {
       const table = Float64Array.from({ length: 2 ** m }, (_, j) => moves.reduce((sum, { k, n }) => sum + n * walshSign(k, j), 0));
