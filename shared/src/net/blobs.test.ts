@@ -103,7 +103,7 @@ test("donors that lie, have nothing, or cannot be reached are dropped; an honest
   expect(Object.fromEntries(fetched.dropped.map(({ peer, code }) => [peers.indexOf(peer), code]))).toEqual({
     0: "wrong-bytes",
     1: "not-found",
-    2: "unreachable",
+    2: "refused",
     3: "wrong-bytes",
   });
 });

@@ -4,7 +4,8 @@ import { peerIdFromString } from "@libp2p/peer-id";
 import { multiaddr } from "@multiformats/multiaddr";
 import type { SwarmNode } from "./node.ts";
 
-export const DIAL_CODES = ["unreachable", "wrong-peer", "wrong-protocol", "aborted"] as const;
+/** `refused`: the machine is there, and nothing listens at the port. `unreachable`: anything else that kept us out. */
+export const DIAL_CODES = ["refused", "unreachable", "wrong-peer", "wrong-protocol", "aborted"] as const;
 export type DialCode = (typeof DIAL_CODES)[number];
 
 export type Dialled = { ok: true; stream: Stream; connection: Connection } | { ok: false; code: DialCode; message: string };
@@ -36,8 +37,9 @@ function dialFailure(error: Error, address: string, signal: AbortSignal): { code
     return { code: "wrong-protocol", message: `${address} speaks another protocol version: bring both programs to the same release` };
   if (/does not match expected remote identity/.test(why))
     return { code: "wrong-peer", message: `${address} is answered by another peer id: ask for the coordinator's current address` };
+  const refused = (error instanceof AggregateError ? error.errors : [error]).every(({ code }) => code === "ECONNREFUSED");
   return {
-    code: "unreachable",
+    code: refused ? "refused" : "unreachable",
     message: `cannot reach ${address} (${why}); check the address, that the coordinator runs, and its firewall`,
   };
 }

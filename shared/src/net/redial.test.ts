@@ -18,8 +18,8 @@ test("delays stay in their bounds, spread, and grow to the longest", () => {
   expect(nextDelayMs(50, 0.999)).toBeGreaterThan(0.99 * LIMITS.redialMsMax);
 });
 
-/** Runs the loop on a virtual clock; each entry says how long a connection lasts, null that it fails. */
-async function run(outcomes: (number | null)[], addresses: string[]) {
+/** Runs the loop on a virtual clock; each entry says how long a connection lasts, null that there is no answer. */
+async function run(outcomes: (number | "refused" | null)[], addresses: string[]) {
   const stop = new AbortController();
   const seen: Attempt[] = [];
   let clockMs = 0;
@@ -33,6 +33,7 @@ async function run(outcomes: (number | null)[], addresses: string[]) {
       const outcome = outcomes.shift();
       if (outcome === undefined) stop.abort();
       if (outcome === undefined || outcome === null) return { ok: false, code: "unreachable", message: "no" };
+      if (outcome === "refused") return { ok: false, code: outcome, message: "no" };
       lastsMs = outcome;
       return { ok: true, ended: Promise.resolve() };
     },
@@ -59,6 +60,16 @@ test("failures go round the addresses with growing pauses; a connection that las
   ]);
   const pauses = seen.flatMap((attempt) => ("nextMs" in attempt ? [attempt.nextMs] : []));
   expect(pauses).toEqual([0, 1, 2, 0, 1].map((attempt) => nextDelayMs(attempt, 0.5)));
+});
+
+test("a closed port is asked often for ever, and counts for nothing against the process that opens it next", async () => {
+  const refusals = Array<"refused">(9).fill("refused");
+  const seen = await run([null, null, null, ...refusals, 10, "refused", 10], ["/a"]);
+  const pauses = seen.flatMap((attempt) => ("nextMs" in attempt ? [attempt.nextMs] : []));
+  const short = (attempt: number) => nextDelayMs(attempt, 0.5, LIMITS.redialRefusedMsMax);
+  const long = (attempt: number) => nextDelayMs(attempt, 0.5);
+  expect(pauses).toEqual([long(0), long(1), long(2), ...refusals.map((_, i) => short(i)), long(0), short(0), long(0)]);
+  expect(nextDelayMs(5_000, 0.999, LIMITS.redialRefusedMsMax)).toBeLessThan(LIMITS.redialRefusedMsMax);
 });
 
 test("being thrown out at once is no success: the pauses grow", async () => {

@@ -9,10 +9,10 @@ import { LIMITS } from "../protocol/limits.ts";
 
 /**
  * The pause in ms before attempt `attempt` (0 is the first retry); `random` is in [0, 1). Never below redialMsMin, and the whole
- * span up to a doubling bound is used, so that the workers of a restarted coordinator do not come back in one wave.
+ * span up to a doubling bound, at most `msMax`, is used, so that the workers of a restarted coordinator do not come back in one wave.
  */
-export function nextDelayMs(attempt: number, random: number): number {
-  const bound = Math.min(LIMITS.redialMsMax, LIMITS.redialMsMin * 2 ** Math.min(attempt + 1, 30));
+export function nextDelayMs(attempt: number, random: number, msMax: number = LIMITS.redialMsMax): number {
+  const bound = Math.min(msMax, LIMITS.redialMsMin * 2 ** Math.min(attempt + 1, 30));
   return LIMITS.redialMsMin + random * (bound - LIMITS.redialMsMin);
 }
 
@@ -37,10 +37,15 @@ export interface KeepConnectedOptions {
 
 const pauseMs = (ms: number, signal: AbortSignal) => setTimeout(ms, undefined, { signal }).catch(() => {});
 
-/** Connects, and connects again whenever it ends, until `signal` aborts; resolves then. Addresses take turns. */
+/**
+ * Connects, and connects again whenever it ends, until `signal` aborts; resolves then. Addresses take turns. A dial that a closed port
+ * refuses costs the other side's kernel one packet, so it is repeated at short pauses however long the coordinator is away; one that
+ * reached a program, or got no answer, costs more and gives way to `redialMsMax`.
+ */
 export async function keepConnected(options: KeepConnectedOptions): Promise<void> {
   const { addresses, signal, onAttempt, random = Math.random, nowMs = () => performance.now(), pause = pauseMs } = options;
   let attempt = 0;
+  let refusals = 0;
   for (let turn = 0; !signal.aborted; turn++) {
     const address = addresses[turn % addresses.length];
     if (address === undefined) throw new Error("keepConnected needs an address");
@@ -56,7 +61,11 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
       // The address that worked is tried first.
       turn -= 1;
     }
-    const nextMs = nextDelayMs(attempt++, random());
+    const refused = !result.ok && result.code === "refused";
+    // Whoever listens there next is another process, which our earlier attempts have cost nothing.
+    if (refused) attempt = 0;
+    else refusals = 0;
+    const nextMs = refused ? nextDelayMs(refusals++, random(), LIMITS.redialRefusedMsMax) : nextDelayMs(attempt++, random());
     onAttempt(
       result.ok ? { event: "ended", address, nextMs } : { event: "failed", address, code: result.code, message: result.message, nextMs },
     );

@@ -192,6 +192,6 @@ test("what cannot be opened says why", async () => {
     code: "wrong-peer",
   });
   await coordinator.stop();
-  expect(await openSession(worker, address, never)).toMatchObject({ ok: false, code: "unreachable" });
+  expect(await openSession(other, address, never)).toMatchObject({ ok: false, code: "refused" });
   expect(await openSession(worker, address, AbortSignal.abort())).toMatchObject({ ok: false, code: "aborted" });
 });

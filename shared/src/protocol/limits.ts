@@ -44,12 +44,20 @@ export const LIMITS = {
   /** The worker's sign of life on its session, and how long silence is borne. */
   heartbeatMs: 5_000,
   silenceMsMax: 20_000,
-  /** Our own redial: exponential with full jitter between these, for ever. */
+  /**
+   * Our own redial: exponential with full jitter between these, for ever. The second bound is for a port where nobody listens, as of a
+   * coordinator that restarts: 1,000 workers then send about 900 small packets a second, and all are back 2 s after it is.
+   */
   redialMsMin: 250,
+  redialRefusedMsMax: 2_000,
   redialMsMax: 15_000,
-  /** Connections a coordinator holds, those still being upgraded, and new ones per second from one address (laboratories share one). */
+  /**
+   * Connections a coordinator holds, those still being upgraded, and new ones per second from one address (laboratories share one).
+   * An upgrade takes 16 to 25 ms of processor: so many pending ones are done within 3 s, far from the dialler's timeout, and the rest
+   * of a crowd is turned away before it costs anything and comes back over redialMsMax.
+   */
   connectionsMax: 2_000,
-  connectionsPendingMax: 500,
+  connectionsPendingMax: 128,
   connectionsPerSecondPerAddressMax: 200,
   /** TCP connections the kernel queues before the listener accepts them. */
   listenBacklogMax: 1_024,
