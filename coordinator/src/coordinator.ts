@@ -126,6 +126,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     enqueue({ kind: "announced", bytes: announcement.bytes, nowMs });
     await publish(announcement.bytes);
   }
+  /** A worker said that it has entries which are not here; it is told once. */
+  let outrun = false;
   /** What each announcement changes, to be shown once the round has taken it in. */
   const announced: Change[] = [];
 
@@ -214,6 +216,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
         const nowMs = performance.now();
         if (frame.kind === "result") return enqueue({ kind: "result", peerId, frame, nowMs });
         enqueue({ kind: "heartbeat", peerId, frame, nowMs });
+        if (frame.nextSeq > tip.seq && !outrun) {
+          outrun = true;
+          log(
+            `WARNING: worker ${round.members.get(peerId)?.name || peerId.slice(-8)} has ${frame.nextSeq} ledger entries, this coordinator ${tip.seq}: unless it lies, ${folder.dir} is an older copy; stop, and put the newest in its place`,
+          );
+        }
         // It missed something: the newest entry tells it where to ask from.
         const newest = frame.nextSeq < tip.seq ? store.range(tip.seq - 1)[0] : undefined;
         if (newest) sessions.send(peerId, { kind: "repair", announcement: newest });

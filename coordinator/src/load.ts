@@ -7,6 +7,7 @@ import { branchTo } from "@zoswarm/shared/ledger/folds";
 import { receive } from "@zoswarm/shared/replica/replica";
 import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { probeLedger } from "@zoswarm/shared/store/probe";
 import { openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
 import { filesOf, type JobFolder, readFolderKey } from "./folder.ts";
 import { createRound, type Round } from "./round/state.ts";
@@ -32,6 +33,10 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
   const { manifest, jobId, dir } = folder;
   const files = filesOf(dir);
   const commitKey = readFolderKey(folder);
+  // A shorter copy would have this coordinator sign other entries for places that are taken.
+  const remedy = `Put the longest copy that exists in its place: each worker keeps one in jobs/${jobId.slice(0, 32)} of its data folder (stop it before you copy)`;
+  const probed = probeLedger(files.ledger, remedy);
+  if (!probed.ok) throw new Error(probed.message);
   const store = openLedgerStore(files.ledger);
   const blobs = await openBlobFiles(files.blobs);
   const snapshots = await openSnapshots(files.snapshots);
@@ -46,7 +51,7 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
     for (let page = store.range(0); page.length > 0; page = store.range(history.nextSeq))
       for (const bytes of page) {
         const { code } = receive(round.replica, bytes, commitKey, true);
-        if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${code})`);
+        if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${code}). ${remedy}`);
       }
     const initial = await evaluator.call("load", loadRequestOf(manifest, blobs.path));
     if (initial.stateHash !== manifest.stateHash)

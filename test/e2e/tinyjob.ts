@@ -139,7 +139,7 @@ function rowsOf(count: number, seed: number): string {
 }
 
 /** Numbers in [0, 1), the same on every machine (a 32-bit xorshift). */
-function generator(seed: number): () => number {
+export function generator(seed: number): () => number {
   let state = Math.imul(seed, 0x9e3779b1) >>> 0;
   return () => {
     state ^= state << 13;

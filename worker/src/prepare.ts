@@ -1,5 +1,5 @@
 /** What comes before a worker's first step: it says what it will use, downloads the job, checks it, and loads it. */
-import { readFile, statfs } from "node:fs/promises";
+import { readFile, rename, rm, statfs } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { decodeIndex } from "@zoswarm/shared/data/examples";
@@ -9,6 +9,7 @@ import type { SwarmNode } from "@zoswarm/shared/net/node";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { probeLedger } from "@zoswarm/shared/store/probe";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { createShards } from "./shards.ts";
 import { type RunningWorker, startWorker } from "./worker.ts";
@@ -76,7 +77,14 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
   if (stateHash !== manifest.stateHash)
     throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
   await checkRoom(dir, LEDGER_BYTES);
-  const store = openLedgerStore(join(dir, "jobs", jobId.slice(0, 32)));
+  const ledger = join(dir, "jobs", jobId.slice(0, 32));
+  const probed = probeLedger(ledger, "It is set aside and fetched again.");
+  if (!probed.ok) {
+    console.log(probed.message);
+    await rm(`${ledger}.damaged`, { recursive: true, force: true });
+    await rename(ledger, `${ledger}.damaged`);
+  }
+  const store = openLedgerStore(ledger);
   return startWorker({
     node,
     manifest,

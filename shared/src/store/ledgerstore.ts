@@ -21,9 +21,12 @@ export interface LedgerStore {
 export function openLedgerStore(folder: string): LedgerStore {
   const db = openDatabase(folder);
   let next = db.getCount();
+  /** lmdb does not survive a second write after one that the disk refused. */
+  let failed: Error | null = null;
   return {
     length: () => next,
     async append(seq, bytes) {
+      if (failed !== null) throw failed;
       if (seq !== next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
       try {
         await db.put(seq, Buffer.from(bytes));
@@ -31,7 +34,8 @@ export function openLedgerStore(folder: string): LedgerStore {
         // lmdb says only "Commit failed" here; the reason is a promise of its own, and a crash if nobody takes it.
         const { commitError } = error as { commitError?: Promise<unknown> };
         const reason = await Promise.resolve(commitError).catch((why: unknown) => why);
-        throw writeError(folder, reason ?? error);
+        failed = writeError(folder, reason ?? error);
+        throw failed;
       }
       next = seq + 1;
     },
