@@ -151,7 +151,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   async function keepSnapshot(step: number): Promise<void> {
     const best = bestOf(history.evaluations, manifest.objective.metric)?.step ?? null;
     const written = await snapshots.write(step, best, (file) => evaluator.call("writeSnapshot", { jobId, step, file }));
-    if (!written.ok && stopping === undefined) log(`no snapshot after step ${step + 1}: ${written.message}`);
+    if (written.ok) log(`snapshot after step ${step + 1}: ${(written.snapshot.bytes / 1e6).toFixed(1)} MB`);
+    else if (stopping === undefined) log(`no snapshot after step ${step + 1}: ${written.message}`);
   }
 
   async function perform(effect: RoundEffect): Promise<void> {

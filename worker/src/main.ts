@@ -1,4 +1,5 @@
 /** The worker's command line. Expected failures: one message on stderr, exit code 1. */
+import { isIP } from "node:net";
 import { availableParallelism, hostname } from "node:os";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { Command, InvalidArgumentError } from "commander";
@@ -18,6 +19,12 @@ function nameOf(text: string): string {
   return text;
 }
 
+function listenAddress(text: string, before: string[] | undefined): string[] {
+  const [, kind, host = "", port] = /^\/(ip[46])\/([^/]+)\/tcp\/(\d{1,5})$/.exec(text) ?? [];
+  if (`ip${isIP(host)}` !== kind || Number(port) > 65_535) throw new InvalidArgumentError("It must be like /ip4/0.0.0.0/tcp/4101.");
+  return [...(before ?? []), text];
+}
+
 function refuse(message: string): never {
   console.error(message);
   process.exit(1);
@@ -31,12 +38,15 @@ const program = new Command("worker")
   ])
   .option("--threads <n>", "processor threads to use", threadsOf, Math.max(1, availableParallelism() - 1))
   .option("--name <text>", "how the dashboard calls this worker", nameOf, hostname().slice(0, LIMITS.nameCharactersMax))
+  .option("--listen <multiaddr>", "where other volunteers may download the job (default: a free port)", listenAddress)
+  .option("--no-serve", "let nobody download from this computer")
+  .option("--keep-snapshots", "keep snapshots of the parameters for newcomers, as the coordinator does", false)
   .option("--allow-rewards", "let a job's own JavaScript judge what the model says, in a sandbox", false)
   .option("--data <dir>", "where downloads and the ledger are kept (default: ~/.zoswarm/worker)")
   .option("--report <file>", "write a JSON report at the end")
   .showHelpAfterError("(--help lists what there is)")
-  .action(async (options) => {
-    const ran = await run(options);
+  .action(async ({ listen, ...options }) => {
+    const ran = await run({ listen: listen ?? ["/ip4/0.0.0.0/tcp/0"], ...options });
     if (!ran.ok) refuse(ran.message);
   });
 

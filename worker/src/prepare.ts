@@ -4,19 +4,29 @@ import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { decodeIndex } from "@zoswarm/shared/data/examples";
 import { type Evaluator, loadRequestOf } from "@zoswarm/shared/evaluate/client";
-import { fetchBlob } from "@zoswarm/shared/net/blobs";
+import { serveBlobs } from "@zoswarm/shared/net/blobs";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
+import { serveRange } from "@zoswarm/shared/net/range";
+import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
-import { openBlobFiles } from "@zoswarm/shared/store/blobs";
-import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { commitVerifier } from "@zoswarm/shared/protocol/signing";
+import { eitherBlobs, openBlobFiles } from "@zoswarm/shared/store/blobs";
+import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { probeLedger } from "@zoswarm/shared/store/probe";
+import { openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
+import { createCatchUp } from "./catchup.ts";
 import { createShards } from "./shards.ts";
-import { type RunningWorker, startWorker } from "./worker.ts";
+import { createSources } from "./sources.ts";
+import { type RunningWorker, readLedger, startWorker } from "./worker.ts";
 
 /** Room for the ledger at the start, thousands of steps; and at every entry, since LMDB's own failure is in words for programmers. */
 const LEDGER_BYTES = 4_000_000;
 const ENTRY_BYTES = 1_000_000;
+/** Setting all parameters from a snapshot takes about so many times the hashing of all of them. */
+const LOAD_PER_HASH = 3;
+/** Snapshots that a worker keeps. */
+const SNAPSHOTS_KEPT = 2;
 
 export interface Job {
   manifest: Manifest;
@@ -26,8 +36,12 @@ export interface Job {
 export interface Preparation {
   node: SwarmNode;
   job: Job;
-  /** Peer id of the coordinator, which is connected. */
-  coordinator: string;
+  /** As of now: the coordinator's peer id, which is connected, and the donors that it named. */
+  peers: () => { coordinator: string; donors: readonly string[] };
+  /** Others may download the job from here. */
+  serve: boolean;
+  /** This worker writes snapshots as the coordinator does. */
+  keepSnapshots: boolean;
   evaluator: Evaluator;
   /** The data folder. */
   dir: string;
@@ -39,7 +53,7 @@ export interface Preparation {
 
 /** Says what will be used, downloads, loads. Rejects with code "interrupted" where another try may help. */
 export async function prepare(preparation: Preparation): Promise<RunningWorker> {
-  const { node, job, coordinator, evaluator, dir, signal } = preparation;
+  const { node, job, peers, evaluator, dir, signal } = preparation;
   const { manifest, jobId } = job;
   if (manifest.objective.reward !== null && !preparation.allowRewards)
     throw new Error(
@@ -52,10 +66,15 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     .filter(({ id }) => !blobs.has(id))
     .reduce((sum, { bytes }) => sum + bytes, 0);
   introduce(preparation, missing);
+  const log = (line: string) => console.log(line);
+  const sources = createSources({ node, jobId, peers, log });
+  await sources.greet(signal);
+  const others = sources.donors();
+  if (others > 0) log(`donors     ${others} other volunteer${others === 1 ? "" : "s"}, and the coordinator for what they lack`);
   const path = async (what: string | null, { id, bytes }: { id: string; bytes: number }): Promise<string> => {
     if (blobs.has(id) && (await blobs.verify(id))) return blobs.path(id);
     let shown = -1;
-    const fetched = await fetchBlob(node, [coordinator], id, blobs, {
+    const fetched = await sources.blob(id, blobs, {
       signal,
       bytes,
       onProgress(done, chunks) {
@@ -76,6 +95,9 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
   const { stateHash } = await evaluator.call("load", loadRequestOf(manifest, blobs.path));
   if (stateHash !== manifest.stateHash)
     throw new Error(`the downloaded weights have the state hash ${stateHash}, the manifest states ${manifest.stateHash}`);
+  const hashingMs = performance.now();
+  await evaluator.call("stateHash", null);
+  const secondsToLoad = (LOAD_PER_HASH * (performance.now() - hashingMs)) / 1000;
   await checkRoom(dir, LEDGER_BYTES);
   const ledger = join(dir, "jobs", jobId.slice(0, 32));
   const probed = probeLedger(ledger, "It is set aside and fetched again.");
@@ -84,28 +106,58 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     await rm(`${ledger}.damaged`, { recursive: true, force: true });
     await rename(ledger, `${ledger}.damaged`);
   }
-  const store = openLedgerStore(ledger);
+  const store = guarded(openLedgerStore(ledger), dir);
+  const snapshots = await openSnapshots(join(dir, "snapshots", jobId.slice(0, 32)), SNAPSHOTS_KEPT);
+  const commitKey = commitVerifier(manifest.commitKey);
+  const replica = readLedger(manifest, jobId, commitKey, store);
+  const catchUp = createCatchUp({ manifest, jobId, replica, commitKey, store, evaluator, sources, snapshots, secondsToLoad, log });
+  try {
+    await catchUp.fetchLedger(signal);
+    await catchUp.goToHead(signal);
+  } catch (error) {
+    // Another try opens it again.
+    await store.close();
+    throw error;
+  }
+  await sources.hangUp();
+  if (preparation.serve) await serveAll(node, jobId, { blobs: eitherBlobs(blobs, snapshots.blobs), store, snapshots });
   return startWorker({
     node,
     manifest,
     jobId,
+    replica,
+    commitKey,
     evaluator,
     labels: index.labels,
-    shards: createShards(index, (shard) => path(null, shard)),
-    store: {
-      ...store,
-      async append(seq, bytes) {
-        await checkRoom(dir, ENTRY_BYTES);
-        await store.append(seq, bytes);
-      },
-    },
-    log: (line) => console.log(line),
+    shards: createShards(index, (shard) => path(null, shard).finally(() => void sources.hangUp())),
+    store,
+    log,
     onStep: sayStep(manifest),
   });
 }
 
+/** What others may ask of this node: its ledger, its blobs, its snapshots. */
+async function serveAll(
+  node: SwarmNode,
+  jobId: string,
+  { blobs, store, snapshots }: { blobs: ReturnType<typeof eitherBlobs>; store: LedgerStore; snapshots: Snapshots },
+): Promise<void> {
+  await serveBlobs(node, blobs);
+  await serveRange(node, store.range);
+  await serveSnapshots(node, jobId, snapshots.all);
+}
+
+/** A ledger that looks for room before it grows. */
+function guarded(store: LedgerStore, dir: string): LedgerStore {
+  const appendAll: LedgerStore["appendAll"] = async (seq, many) => {
+    await checkRoom(dir, ENTRY_BYTES + many.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    await store.appendAll(seq, many);
+  };
+  return { ...store, appendAll, append: (seq, bytes) => appendAll(seq, [bytes]) };
+}
+
 /** Before the first step: which job, what is downloaded, what it will use. */
-function introduce({ job: { manifest, jobId }, dir, threads }: Preparation, missing: number): void {
+function introduce({ job: { manifest, jobId }, dir, threads, serve }: Preparation, missing: number): void {
   const { name, tensors, model, frozen, tokenizer, initial, examples, shardBytes, job, objective } = manifest;
   const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
   const base = (frozen?.bytes ?? 0) + (tokenizer?.bytes ?? 0);
@@ -119,6 +171,8 @@ function introduce({ job: { manifest, jobId }, dir, threads }: Preparation, miss
   console.log(`processor  ${threads} of ${cpus().length} threads, at low priority`);
   if (objective.reward !== null)
     console.log(`reward     the launcher's JavaScript judges what the model says, in a sandbox (--allow-rewards)`);
+  if (serve)
+    console.log("it serves  other volunteers may download the job from this computer, and see its address then (--no-serve: nobody may)");
   console.log("it sees    the coordinator sees your address, your worker's name and what machine it is; nothing else leaves it");
 }
 

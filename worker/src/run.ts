@@ -10,7 +10,7 @@ import { openSession, type Session } from "@zoswarm/shared/net/session";
 import type { SessionCode } from "@zoswarm/shared/protocol/codes";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { readManifest } from "@zoswarm/shared/protocol/manifest";
-import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame } from "@zoswarm/shared/protocol/messages";
+import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame, type WorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { type Locked, lockFolder } from "@zoswarm/shared/store/lock";
@@ -24,6 +24,10 @@ export interface RunOptions {
   threads: number;
   name: string;
   allowRewards: boolean;
+  /** Where other volunteers may download the job. */
+  listen: string[];
+  serve: boolean;
+  keepSnapshots: boolean;
   data?: string;
   report?: string;
 }
@@ -57,7 +61,7 @@ export async function run(options: RunOptions): Promise<Ended | Fault> {
     const key = await loadPeerKey(join(dir, "peer.key"));
     if (!key.ok) return key;
     if (key.tooOpen) console.log(`WARNING: others on this machine can read ${join(dir, "peer.key")}: chmod 600 it`);
-    const created = await createNode({ role: "worker", privateKey: key.privateKey });
+    const created = await createNode({ role: "worker", privateKey: key.privateKey, listen: options.serve ? options.listen : [] });
     if (!created.ok) return created;
     try {
       return await work(created.node, addresses, dir, options);
@@ -108,6 +112,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   let everConnected = false;
   let failures = 0;
   let said = "";
+  /** The newest welcome's. */
+  let peers: { coordinator: string; donors: readonly string[] } = { coordinator: "", donors: [] };
   /** The coordinator has said that the job is over: that it hangs up then is no news. */
   let finishing = false;
 
@@ -121,8 +127,13 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
         message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again`,
       });
     job = { manifest: read.manifest, jobId: read.jobId };
-    const { threads, allowRewards } = options;
-    worker ??= prepare({ node, job, coordinator: session.peerId, evaluator, dir, threads, allowRewards, signal: over.signal });
+    peers = { coordinator: session.peerId, donors: frame.donors };
+    const { threads, allowRewards, serve, keepSnapshots } = options;
+    const preparation = { node, job, peers: () => peers, evaluator, dir, threads, allowRewards, serve, keepSnapshots };
+    // Downloads and a replay may take longer than silence is borne.
+    const alive = setInterval(() => session.send(encodeWorkerFrame(signOfLife(frame.nextSeq))), LIMITS.heartbeatMs);
+    session.onClose(() => clearInterval(alive));
+    worker ??= prepare({ ...preparation, signal: over.signal });
     // A failed preparation (a donor that went away) is tried again with the next session.
     const ready = await worker.catch((error: Error & { code?: string }) => {
       worker = null;
@@ -130,6 +141,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
       console.log(error.message);
       return null;
     });
+    clearInterval(alive);
     if (ready === null) return session.close();
     ready.failed.catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
     session.onClose(() => ready.detach());
@@ -172,7 +184,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
           name: options.name,
           device: deviceOf(),
           threads: options.threads,
-          port: 0,
+          port: portOf(node),
         }),
       );
       signal.addEventListener("abort", () => void session.close(), { once: true });
@@ -215,4 +227,14 @@ function deviceOf(): string {
   const all = cpus();
   const model = (all[0]?.model ?? process.arch).replace(/\s+/g, " ").trim();
   return `${platform()} ${process.arch}, ${model}, ${all.length} threads`.replace(/[^\P{C}]/gu, "").slice(0, LIMITS.deviceCharactersMax);
+}
+
+/** What a worker says while it prepares. */
+function signOfLife(nextSeq: number): WorkerFrame {
+  return { kind: "heartbeat", nextSeq, state: "joining", checkpoint: null };
+}
+
+/** The port that this node listens on; 0 where it does not. */
+function portOf(node: SwarmNode): number {
+  return Number(/\/tcp\/(\d+)/.exec(node.addresses()[0] ?? "")?.[1] ?? 0);
 }

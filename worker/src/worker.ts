@@ -2,6 +2,7 @@
  * A worker's imperative shell: performs what the volunteer's lifecycle decides. The parameters live in the evaluator's thread, the
  * ledger on disk; whatever breaks, the worker dials again and fetches what it missed.
  */
+import type { KeyObject } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
@@ -15,10 +16,9 @@ import { ANNOUNCEMENT_CODES, type AnnouncementCode } from "@zoswarm/shared/proto
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
-import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
-import { createReplica, headOf, receive } from "@zoswarm/shared/replica/replica";
+import { createReplica, headOf, type Replica, receive } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
 import { measureSlots } from "./measure.ts";
@@ -30,7 +30,10 @@ export interface WorkerOptions {
   node: SwarmNode;
   manifest: Manifest;
   jobId: string;
-  /** Loaded with the job's graph and initial state. */
+  /** What is on disk of the ledger. */
+  replica: Replica;
+  commitKey: KeyObject;
+  /** Loaded with the job's graph, theta at the replica's head. */
   evaluator: Evaluator;
   /** Labels of the training examples, and the examples. */
   labels: Int32Array;
@@ -58,10 +61,8 @@ export interface RunningWorker {
   stop(): Promise<void>;
 }
 
-/** Starts from what is on disk. Throws where the ledger on disk does not hold. */
-export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const { node, manifest, jobId, evaluator, labels, shards, store, onStep, log } = options;
-  const commitKey = commitVerifier(manifest.commitKey);
+/** A replica of what is on disk. Throws where the ledger there does not hold. */
+export function readLedger(manifest: Manifest, jobId: string, commitKey: KeyObject, store: LedgerStore): Replica {
   const replica = createReplica(jobId, manifest.job);
   for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
     for (const bytes of page) {
@@ -69,7 +70,12 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       if (code !== "applied")
         throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
     }
-  await evaluator.call("replay", { commits: branchTo(replica.history.branch) });
+  return replica;
+}
+
+/** Takes part from the state on that the replica stands at. */
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  const { node, manifest, jobId, replica, commitKey, evaluator, labels, shards, store, onStep, log } = options;
   const volunteer = createVolunteer(replica);
 
   const outcomes: RunningWorker["outcomes"] = {};

@@ -12,6 +12,8 @@ export interface LedgerStore {
   length(): number;
   /** Appends the bytes of place `seq`, which must be the next one. Resolves when they are flushed; rejects with a clear error. */
   append(seq: number, bytes: Uint8Array): Promise<void>;
+  /** The same for entries in a row, with one flush. */
+  appendAll(seq: number, many: readonly Uint8Array[]): Promise<void>;
   /** Up to `countMax` announcements from `fromSeq` on, at most `bytesMax` bytes together (but at least one where there is one). */
   range(fromSeq: number, countMax?: number, bytesMax?: number): Uint8Array[];
   close(): Promise<void>;
@@ -23,22 +25,27 @@ export function openLedgerStore(folder: string): LedgerStore {
   let next = db.getCount();
   /** lmdb does not survive a second write after one that the disk refused. */
   let failed: Error | null = null;
+
+  async function appendAll(seq: number, many: readonly Uint8Array[]): Promise<void> {
+    if (failed !== null) throw failed;
+    if (seq !== next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
+    try {
+      // Puts of one turn share a transaction, and its flush.
+      await Promise.all(many.map((bytes, i) => db.put(seq + i, Buffer.from(bytes))));
+    } catch (error) {
+      // lmdb says only "Commit failed" here; the reason is a promise of its own, and a crash if nobody takes it.
+      const { commitError } = error as { commitError?: Promise<unknown> };
+      const reason = await Promise.resolve(commitError).catch((why: unknown) => why);
+      failed = writeError(folder, reason ?? error);
+      throw failed;
+    }
+    next = seq + many.length;
+  }
+
   return {
     length: () => next,
-    async append(seq, bytes) {
-      if (failed !== null) throw failed;
-      if (seq !== next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
-      try {
-        await db.put(seq, Buffer.from(bytes));
-      } catch (error) {
-        // lmdb says only "Commit failed" here; the reason is a promise of its own, and a crash if nobody takes it.
-        const { commitError } = error as { commitError?: Promise<unknown> };
-        const reason = await Promise.resolve(commitError).catch((why: unknown) => why);
-        failed = writeError(folder, reason ?? error);
-        throw failed;
-      }
-      next = seq + 1;
-    },
+    append: (seq, bytes) => appendAll(seq, [bytes]),
+    appendAll,
     range(fromSeq, countMax = LIMITS.rangeAnnouncementsMax, bytesMax = LIMITS.rangeBytesMax) {
       const found: Uint8Array[] = [];
       let bytes = 0;

@@ -1,0 +1,202 @@
+/**
+ * From a ledger to its parameters: by a snapshot and the steps behind it or by all steps, whichever this machine's own speeds promise
+ * to be faster. A snapshot is a peer's word until each of its leaves agrees with the ledger.
+ */
+import type { KeyObject } from "node:crypto";
+import { setTimeout } from "node:timers/promises";
+import type { Evaluator } from "@zoswarm/shared/evaluate/client";
+import { snapshotBytesMax } from "@zoswarm/shared/evaluate/snapshot";
+import { branchTo } from "@zoswarm/shared/ledger/folds";
+import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { type Replica, receive } from "@zoswarm/shared/replica/replica";
+import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import type { Snapshots } from "@zoswarm/shared/store/snapshots";
+import { type Candidate, choose, sayChoice } from "./choice.ts";
+import type { Offer, Sources } from "./sources.ts";
+
+/** Steps are replayed for so long to measure how fast that goes. */
+const PROBE_SECONDS = 0.25;
+/** Commits in one call: enough for the kernel's blocks, few enough to be stopped between calls. */
+const REPLAY_STEPS = 1024;
+
+type Usable = Offer & Candidate;
+
+export interface CatchUp {
+  /** Takes in what peers have of the ledger beyond the replica's head. Rejects with code "interrupted" where nobody can be asked. */
+  fetchLedger(signal: AbortSignal): Promise<void>;
+  /** Theta, at the initial state, goes to the ledger's. Rejects where this machine does not get to a state that the ledger states. */
+  goToHead(signal: AbortSignal): Promise<void>;
+  /** The same from whatever theta is: by the newest snapshot that another peer has, or from the start. */
+  goAnew(signal: AbortSignal): Promise<void>;
+}
+
+export interface CatchUpOptions {
+  manifest: Manifest;
+  jobId: string;
+  replica: Replica;
+  commitKey: KeyObject;
+  store: Pick<LedgerStore, "appendAll">;
+  evaluator: Evaluator;
+  sources: Sources;
+  snapshots: Snapshots;
+  /** What setting all parameters from a snapshot takes, about. */
+  secondsToLoad: number;
+  log: (line: string) => void;
+}
+
+export function createCatchUp(options: CatchUpOptions): CatchUp {
+  const { manifest, jobId, replica, commitKey, store, evaluator, sources, snapshots, secondsToLoad, log } = options;
+  const bytesMax = snapshotBytesMax(manifest.tensors);
+  const stated = (step: number) => replica.history.evaluations.findLast((each) => each.step === step)?.stateHash;
+
+  async function fetchLedger(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const fromSeq = replica.history.nextSeq;
+      const { peer, fetched } = await sources.range(fromSeq, signal);
+      if (!fetched.ok) {
+        if (fetched.code !== "busy" || signal.aborted) throw Object.assign(new Error(fetched.message), { code: "interrupted" });
+        await setTimeout(Math.random() * LIMITS.busyPauseMsMax);
+        continue;
+      }
+      if (fetched.announcements.length === 0) return;
+      const fresh: Uint8Array[] = [];
+      let refusal: string | null = null;
+      for (const bytes of fetched.announcements) {
+        const { code, effects } = receive(replica, bytes, commitKey);
+        for (const effect of effects) if (effect.kind === "append") fresh.push(effect.bytes);
+        if (code !== "applied") refusal ??= code;
+      }
+      await store.appendAll(fromSeq, fresh);
+      if (replica.stopped !== null) throw new Error(replica.stopped);
+      if (refusal !== null) sources.refuse(peer, `its ledger does not hold (${refusal})`);
+      if (fresh.length === 0) return;
+    }
+  }
+
+  /** Snapshots that the ledger vouches for: of a state on its branch, and no larger than one can be. */
+  function usable(offers: readonly Offer[], commits: readonly CommitEntry[]): Usable[] {
+    return offers.flatMap((offer) => {
+      const at = commits.findIndex(({ step }) => step === offer.step);
+      const holds = at >= 0 && stated(offer.step) === offer.stateHash && offer.bytes <= bytesMax;
+      return holds ? [{ ...offer, toFetch: snapshots.blobs.has(offer.id) ? 0 : offer.bytes, tail: commits.length - at - 1 }] : [];
+    });
+  }
+
+  /** The line's speed: of what was downloaded already, else of the first chunks of a snapshot, which stay on disk. */
+  async function bytesPerSecond(offers: readonly Usable[], signal: AbortSignal): Promise<number | null> {
+    const sample = offers.find(({ toFetch }) => toFetch > 0);
+    if (sources.bytesPerSecond() !== null || sample === undefined) return sources.bytesPerSecond();
+    const enough = new AbortController();
+    await sources.blob(sample.id, snapshots.blobs, {
+      signal: AbortSignal.any([signal, enough.signal]),
+      bytes: sample.bytes,
+      peers: sample.peers,
+      onProgress: (done) => done > 0 && enough.abort(),
+    });
+    return sources.bytesPerSecond();
+  }
+
+  async function replay(commits: readonly CommitEntry[], signal: AbortSignal): Promise<number> {
+    const startMs = performance.now();
+    for (let at = 0; at < commits.length; at += REPLAY_STEPS) {
+      signal.throwIfAborted();
+      await evaluator.call("replay", { commits: commits.slice(at, at + REPLAY_STEPS) });
+    }
+    return (performance.now() - startMs) / 1000;
+  }
+
+  /** Replays the commits from `from` on; where the ledger states the hash of a state on the way, the newest of those is compared. */
+  async function finish(commits: readonly CommitEntry[], from: number, signal: AbortSignal): Promise<void> {
+    const checked = 1 + commits.findLastIndex(({ step }, i) => i >= from && stated(step) !== undefined);
+    await replay(commits.slice(from, checked), signal);
+    const last = commits[checked - 1];
+    if (checked > from && last !== undefined) {
+      const { stateHash } = await evaluator.call("stateHash", null);
+      if (stateHash !== stated(last.step))
+        throw new Error(
+          `after step ${last.step + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${stated(last.step)?.slice(0, 12)}, after a replay of verified entries: this machine does not compute as the others do; please report it`,
+        );
+    }
+    await replay(commits.slice(Math.max(from, checked)), signal);
+  }
+
+  /** Puts a snapshot in place; false, and theta is the initial state, where it cannot be had or is not what it should be. */
+  async function take(offer: Offer, signal: AbortSignal): Promise<boolean> {
+    const { step, stateHash, id, bytes, peers } = offer;
+    if (!snapshots.blobs.has(id)) {
+      const fetched = await sources.blob(id, snapshots.blobs, { signal, bytes, peers });
+      if (!fetched.ok) {
+        log(`snapshot after step ${step + 1}: ${fetched.message}`);
+        await evaluator.call("reset", { commits: [] });
+        return false;
+      }
+    }
+    const loaded = await evaluator.call("loadSnapshot", { jobId, step, stateHash, file: snapshots.blobs.path(id) });
+    if (!loaded.ok) {
+      log(loaded.message);
+      await snapshots.blobs.remove(id);
+      for (const peer of peers) sources.refuse(peer, "its snapshot is wrong");
+      return false;
+    }
+    const kept = await snapshots.keep({ step, stateHash, id, bytes }, null);
+    if (!kept.ok) log(`the snapshot is not kept: ${kept.message}`);
+    return true;
+  }
+
+  /** Takes the snapshot that `next` chooses, another one where that does not hold; returns how many commits theta has then. */
+  async function takeOne(
+    offers: readonly Usable[],
+    { replayed, of }: { replayed: number; of: number },
+    next: (left: readonly Usable[], replayed: number) => Usable | null,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const chosen = next(offers, replayed);
+    if (chosen === null) return replayed;
+    if (await take(chosen, signal)) return of - chosen.tail;
+    return takeOne(
+      offers.filter((each) => each !== chosen),
+      { replayed: 0, of },
+      next,
+      signal,
+    );
+  }
+
+  return {
+    fetchLedger,
+    async goToHead(signal) {
+      const commits = branchTo(replica.history.branch);
+      let [at, seconds, secondsPerStep] = [0, 0, 0];
+      for (let size = 1; at < commits.length && seconds < PROBE_SECONDS; size *= 2) {
+        const probe = commits.slice(at, at + size);
+        const took = await replay(probe, signal);
+        at += probe.length;
+        seconds += took;
+        secondsPerStep = took / probe.length;
+      }
+      if (at < commits.length) {
+        const own = snapshots.all().map((snapshot) => ({ ...snapshot, peers: [] }));
+        const others = (await sources.greet(signal)).filter(({ id }) => !snapshots.blobs.has(id));
+        const offers = usable([...own, ...others], commits);
+        const speed = await bytesPerSecond(offers, signal);
+        const next = (left: readonly Usable[], replayed: number): Usable | null => {
+          const steps = commits.length - replayed;
+          const choice = choose({ offers: left, steps, secondsPerStep, bytesPerSecond: speed, secondsToLoad });
+          log(sayChoice(choice));
+          return choice.snapshot;
+        };
+        at = await takeOne(offers, { replayed: at, of: commits.length }, next, signal);
+      }
+      await finish(commits, at, signal);
+    },
+    async goAnew(signal) {
+      const commits = branchTo(replica.history.branch);
+      const offers = usable(await sources.greet(signal), commits).sort((one, other) => one.tail - other.tail);
+      await evaluator.call("reset", { commits: [] });
+      const at = await takeOne(offers, { replayed: 0, of: commits.length }, (left) => left[0] ?? null, signal);
+      log(at === 0 ? "replaying the ledger from the start" : `took the snapshot after step ${(commits[at - 1]?.step ?? -1) + 1}`);
+      await finish(commits, at, signal);
+    },
+  };
+}
