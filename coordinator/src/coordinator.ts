@@ -73,7 +73,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const done = Promise.withResolvers<"finished" | "stopped">();
   done.promise.catch(() => {});
 
-  const enqueue = (event: RoundEvent) => {
+  const enqueue = (event: RoundEvent) => loop.enqueueOwn(event);
+  /** A session whose frame finds the inbox full ends by this. */
+  const enqueueOfPeer = (event: RoundEvent) => {
     if (!loop.enqueue(event)) throw new Error("the coordinator's inbox is full");
   };
   const orFail = (work: Promise<unknown>) => {
@@ -211,12 +213,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     {
       joined(peerId, hello) {
         log(`worker ${hello.name || peerId.slice(-8)} joined: ${hello.device}, ${hello.threads} threads`);
-        enqueue({ kind: "joined", peerId, hello, nowMs: performance.now() });
+        enqueueOfPeer({ kind: "joined", peerId, hello, nowMs: performance.now() });
       },
       frame(peerId, frame) {
         const nowMs = performance.now();
-        if (frame.kind === "result") return enqueue({ kind: "result", peerId, frame, nowMs });
-        enqueue({ kind: "heartbeat", peerId, frame, nowMs });
+        if (frame.kind === "result") return enqueueOfPeer({ kind: "result", peerId, frame, nowMs });
+        enqueueOfPeer({ kind: "heartbeat", peerId, frame, nowMs });
         if (frame.nextSeq > tip.seq && !outrun) {
           outrun = true;
           log(
@@ -229,7 +231,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       },
       left(peerId) {
         log(`worker ${round.members.get(peerId)?.name || peerId.slice(-8)} left`);
-        loop.enqueue({ kind: "left", peerId, nowMs: performance.now() });
+        enqueue({ kind: "left", peerId, nowMs: performance.now() });
       },
       refused: (peerId, code, message) => log(`sent ${peerId.slice(-8)} away: ${code}: ${message}`),
     },
@@ -237,7 +239,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   await serveRange(node, (fromSeq, countMax, bytesMax) => store.range(fromSeq, countMax, bytesMax));
   await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs));
   await serveSnapshots(node, jobId, snapshots.all);
-  loop.enqueue({ kind: "started", nowMs: performance.now() });
+  enqueue({ kind: "started", nowMs: performance.now() });
   const reopened = history.open && store.range(history.open.seq, 1)[0];
   if (reopened) await publish(reopened);
 

@@ -96,6 +96,16 @@ describe("a loop", () => {
   });
 });
 
+describe("what the process itself has begun", () => {
+  it("finds room in an inbox that peers have filled, and is taken in its turn", async () => {
+    const { loop, log } = recorded(stopAt("c.2"), 2);
+    expect([loop.enqueue("a"), loop.enqueue("b"), loop.enqueue("x")]).toEqual([true, true, false]);
+    loop.enqueueOwn("c");
+    await loop.stopped;
+    expect(log.filter((line) => line.length === 1)).toEqual(["a", "b", "c"]);
+  });
+});
+
 describe("an error", () => {
   it("in a reduction ends the loop: `stopped` rejects with it, and nothing that was queued is reduced", async () => {
     const reduced: string[] = [];

@@ -4,8 +4,10 @@
  */
 
 export interface Loop<Event> {
-  /** Enqueues an event. False, and nothing enqueued, where the inbox is full: the caller drops, counts, or closes its source. */
+  /** Enqueues what a peer sent. False, and nothing enqueued, where the inbox is full: the caller drops, counts, or closes its source. */
   enqueue(event: Event): boolean;
+  /** Enqueues what the process itself has begun: a timer, a flush, a measurement, a session's end. Few at a time, so never refused, whatever peers send. */
+  enqueueOwn(event: Event): void;
   /** Resolves once the loop has stopped: by `stop`, or with the error that a reduction or an effect threw. */
   readonly stopped: Promise<void>;
   stop(): void;
@@ -35,12 +37,18 @@ export function startLoop<Event, Effect>(options: {
       }
     }
   };
+  const take = (event: Event) => {
+    inbox.push(event);
+    wake();
+  };
   return {
     enqueue(event) {
       if (!running || inbox.length >= options.inboxMax) return false;
-      inbox.push(event);
-      wake();
+      take(event);
       return true;
+    },
+    enqueueOwn(event) {
+      if (running) take(event);
     },
     stopped: run(),
     stop() {

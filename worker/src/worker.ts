@@ -115,7 +115,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 
   async function checkpoint(step: number): Promise<void> {
     const { stateHash } = await evaluator.call("stateHash", null);
-    loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
+    loop.enqueueOwn({ kind: "checkpointed", checkpoint: { step, stateHash } });
   }
 
   async function restored({ commits, step, stateHash }: Extract<VolunteerEffect, { kind: "restore" }>): Promise<void> {
@@ -123,7 +123,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     const now = await evaluator.call("stateHash", null);
     if (now.stateHash !== stateHash)
       throw new Error(`the state restored to step ${step} has the hash ${now.stateHash}, the ledger states ${stateHash}`);
-    loop.enqueue({ kind: "checkpointed", checkpoint: { step, stateHash } });
+    loop.enqueueOwn({ kind: "checkpointed", checkpoint: { step, stateHash } });
   }
 
   /** Examples that could not be fetched are asked for again, after a pause: the coordinator may be away. */
@@ -169,7 +169,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
           measuring.signal,
         )
           .catch((error: Error & { code?: string }) => unmeasured(error))
-          .then((measured) => loop.enqueue({ kind: "measured", head: effect.head, ...measured }))
+          .then((measured) => loop.enqueueOwn({ kind: "measured", head: effect.head, ...measured }))
           .catch(failed.reject);
         return;
       case "abort":
@@ -226,12 +226,12 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   async function takePart(current: Session): Promise<void> {
     const ended = new AbortController();
     current.onClose(() => ended.abort());
-    loop.enqueue({ kind: "online" });
+    loop.enqueueOwn({ kind: "online" });
     await heardBy(current.peerId, ended.signal);
     const complete = await catchUp(ended.signal);
     if (ended.signal.aborted) return;
     // Without the ledger's end nothing can be measured: a new session tries again.
-    if (complete) loop.enqueue({ kind: "caught-up" });
+    if (complete) loop.enqueueOwn({ kind: "caught-up" });
     else await current.close();
   }
 
@@ -243,18 +243,20 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       takePart(next).catch(failed.reject);
     },
     frame(frame) {
-      if (frame.kind === "slots") loop.enqueue({ kind: "slots", frame });
-      else if (frame.kind === "repair") loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" });
+      // A frame that finds no room is lost, and with it what the coordinator believes of us: a new session begins afresh.
+      const orLeave = (taken: boolean) => void (taken || session?.close());
+      if (frame.kind === "slots") orLeave(loop.enqueue({ kind: "slots", frame }));
+      else if (frame.kind === "repair") orLeave(loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" }));
       else if (frame.code !== "accepted" && frame.code !== "duplicate") log(`result of step ${frame.step + 1}: ${frame.code}`);
     },
     detach() {
       session = null;
-      loop.enqueue({ kind: "offline" });
+      loop.enqueueOwn({ kind: "offline" });
     },
     async catchUp(signal) {
       const complete = await catchUp(signal);
       const settled = new Promise<void>((resolve) => caughtUp.push(resolve));
-      loop.enqueue({ kind: "caught-up" });
+      loop.enqueueOwn({ kind: "caught-up" });
       await Promise.race([settled, failed.promise]);
       return complete;
     },
