@@ -1,0 +1,47 @@
+/**
+ * `npm run sim -- --seed N [--workers W] [--steps S] [--count C] [--mutate NAME] [--quiet]`: replays what the seed draws, event by event, and
+ * prints the trace; with `--count` as many seeds from N on, and only those that fail. Exits 1 where an invariant is violated.
+ */
+import { parseArgs } from "node:util";
+import { MUTATIONS } from "./mutations.ts";
+import { simulate } from "./simulate.ts";
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string", default: "1" },
+    workers: { type: "string" },
+    steps: { type: "string" },
+    count: { type: "string" },
+    mutate: { type: "string" },
+    quiet: { type: "boolean", default: false },
+  },
+});
+
+function whole(name: string, text: string | undefined, most: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= most) return value;
+  console.error(`--${name} ${text}: a whole number from 0 to ${most}`);
+  process.exit(1);
+}
+
+const seed = whole("seed", values.seed, Number.MAX_SAFE_INTEGER) ?? 1;
+const asked = { workers: whole("workers", values.workers, 1_000), steps: whole("steps", values.steps, 10_000), mutate: values.mutate };
+if (values.mutate !== undefined && !(values.mutate in MUTATIONS)) {
+  console.error(`--mutate ${values.mutate}: unknown; there are ${Object.keys(MUTATIONS).join(", ")}`);
+  process.exit(1);
+}
+const count = whole("count", values.count, 1e9);
+let failed = 0;
+for (let n = 0; n < (count ?? 1); n++) {
+  const print = values.quiet || count !== undefined ? undefined : (line: string) => console.log(line);
+  const outcome = simulate({ seed: seed + n, ...asked, print });
+  if (outcome.failure !== null) failed++;
+  if (count !== undefined && outcome.failure === null) continue;
+  const end = outcome.failure === null ? "every invariant held" : `VIOLATED ${outcome.failure.message}`;
+  console.log(
+    `seed ${seed + n}: ${outcome.steps} steps, ${outcome.scenario.workers} workers, ${outcome.deaths} deaths, ${outcome.events} events in ${(outcome.virtualMs / 1000).toFixed(1)} s of virtual time; ${end}; trace ${outcome.traceHash.slice(0, 16)}`,
+  );
+}
+if (count !== undefined) console.log(`${count - failed} seeds held, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;
