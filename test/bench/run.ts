@@ -8,6 +8,7 @@ interface Benchmark {
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   ratios: () => import("./ratios.ts"),
+  reconnect: () => import("./reconnect.ts"),
 };
 
 const [first = "", ...rest] = process.argv.slice(2);

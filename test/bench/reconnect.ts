@@ -1,0 +1,78 @@
+/**
+ * How soon a killed coordinator's workers carry on: from the first moment that its port answers again to the first step that is
+ * committed, and until the last worker is back, after it was away for several times.
+ */
+import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { typedPath } from "@zoswarm/shared/typed";
+import { createProcesses, joinAddress, workerArgs } from "../e2e/processes.ts";
+import { writeTinyJob } from "../e2e/tinyjob.ts";
+
+const BOUND_MS = 3_000;
+const WORKERS = ["ada", "alan", "grace"];
+
+/** Resolves when somebody listens at a port of this machine. */
+async function answers(port: number): Promise<void> {
+  const open = () =>
+    new Promise<boolean>((resolve) => {
+      const socket = connect(port, "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
+      socket.on("connect", () => socket.destroy());
+    });
+  while (!(await open())) await setTimeout(5);
+}
+
+export async function run(args: string[]): Promise<boolean> {
+  const { values } = parseArgs({
+    args,
+    options: { downtimes: { type: "string", default: "1,10,30" }, rounds: { type: "string", default: "3" }, report: { type: "string" } },
+  });
+  const dir = await mkdtemp(join(tmpdir(), "zoswarm-reconnect-"));
+  const processes = createProcesses();
+  try {
+    const { job } = await writeTinyJob(dir, { job: { steps: 100_000, evaluateEvery: 10_000 } });
+    const start = (port: string) =>
+      processes.start("coordinator", [
+        ...["run", job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
+        ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
+      ]);
+    let coordinator = start("0");
+    const address = await joinAddress(coordinator);
+    const port = /\/tcp\/(\d+)/.exec(address)?.[1] as string;
+    for (const name of WORKERS) processes.start("worker", workerArgs(address, join(dir, name), ["--name", name]));
+    for (const name of WORKERS) await coordinator.line(new RegExp(`^worker ${name} joined`));
+    await coordinator.line(/^step 10\//);
+    const measured: { downSeconds: number; firstStepMs: number; allBackMs: number }[] = [];
+    for (const downSeconds of values.downtimes.split(",").map(Number))
+      for (let round = 0; round < Number(values.rounds); round++) {
+        coordinator.kill("SIGKILL");
+        await coordinator.ended;
+        await setTimeout(1000 * downSeconds);
+        coordinator = start(port);
+        await answers(Number(port));
+        const fromMs = performance.now();
+        const since = async (done: Promise<unknown>) => done.then(() => Math.round(performance.now() - fromMs));
+        const [firstStepMs, ...backMs] = await Promise.all([
+          since(coordinator.line(/^step /)),
+          ...WORKERS.map((name) => since(coordinator.line(new RegExp(`^worker ${name} joined`)))),
+        ]);
+        const one = { downSeconds, firstStepMs, allBackMs: Math.max(...backMs) };
+        console.log(
+          `away ${downSeconds} s: first step after ${one.firstStepMs} ms, all ${WORKERS.length} workers back after ${one.allBackMs} ms`,
+        );
+        measured.push(one);
+      }
+    const longest = Math.max(...measured.map(({ firstStepMs, allBackMs }) => Math.max(firstStepMs, allBackMs)));
+    console.log(`${longest <= BOUND_MS ? "ok  " : "MISS"} the longest is ${longest} ms, at most ${BOUND_MS}`);
+    if (values.report !== undefined)
+      writeFileSync(typedPath(values.report), `${JSON.stringify({ boundMs: BOUND_MS, longestMs: longest, measured }, null, 2)}\n`);
+    return longest <= BOUND_MS;
+  } finally {
+    await processes.killAll();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
