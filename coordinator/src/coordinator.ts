@@ -218,6 +218,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       frame(peerId, frame) {
         const nowMs = performance.now();
         if (frame.kind === "result") return enqueueOfPeer({ kind: "result", peerId, frame, nowMs });
+        const member = round.members.get(peerId);
+        if (frame.state === "diverged" && member?.state !== "diverged")
+          log(
+            `worker ${member?.name || peerId.slice(-8)} diverged: its state after step ${(frame.checkpoint?.step ?? -1) + 1} is not the ledger's`,
+          );
         enqueueOfPeer({ kind: "heartbeat", peerId, frame, nowMs });
         if (frame.nextSeq > tip.seq && !outrun) {
           outrun = true;

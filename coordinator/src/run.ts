@@ -7,6 +7,7 @@ import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
 import type { Metric, Objective } from "@zoswarm/shared/protocol/manifest";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { lockFolder } from "@zoswarm/shared/store/lock";
+import { CHECKPOINTS_BETWEEN } from "@zoswarm/shared/store/snapshots";
 import { typedPath } from "@zoswarm/shared/typed";
 import { Registry } from "prom-client";
 import { readJobFile } from "./config.ts";
@@ -34,8 +35,6 @@ export interface RunOptions {
   report?: string;
 }
 
-/** Checkpoints from one snapshot to the next where nothing else is asked for: a replay of the steps between costs far less than measuring one. */
-const SNAPSHOT_CHECKPOINTS = 4;
 const DASHBOARD = fileURLToPath(new URL("../dashboard/dist", import.meta.url));
 /** How long a finished coordinator serves those who are still fetching the end. */
 const LINGER_MS_MAX = 15_000;
@@ -127,7 +126,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
   const coordinator = await startCoordinator({
     loaded,
     node,
-    snapshotEvery: options.snapshotEvery ?? SNAPSHOT_CHECKPOINTS * manifest.job.evaluateEvery,
+    snapshotEvery: options.snapshotEvery ?? CHECKPOINTS_BETWEEN * manifest.job.evaluateEvery,
     log: (line) => console.log(line),
     onChange: (each) => change(each),
   });

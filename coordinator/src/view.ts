@@ -93,6 +93,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       etaSeconds: rates && round.phase !== "finished" ? (job.steps - steps) * rates.secondsPerStep : null,
       bytesPerStep: rates?.bytesPerStep ?? { workerIn: null, workerOut: null, coordinatorIn: null, coordinatorOut: null },
       results: round.counts,
+      divergences: round.divergences,
       majorityBaseline: around.majorityBaseline,
       noiseFloor: NOISE_FLOOR / 2 ** job.epsilonLog2,
       firstEvaluation: history.evaluations[0] ?? null,

@@ -83,12 +83,10 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
         return evaluator.reset(effect.commits, replica.history.branch, () => checkpoint(effect.step, done));
       case "checkpoint":
         return checkpoint(effect.step, done);
-      case "compare": {
-        const mine = volunteer.checkpoint;
-        if (mine?.step === effect.step && mine.stateHash !== effect.stateHash)
-          sim.fail("equal-bytes", `${run} differs from the ledger after step ${effect.step}`);
-        return done();
-      }
+      case "resync":
+        return sim.fail("equal-bytes", `${run} differs from the ledger after step ${effect.step}`);
+      case "give-up":
+        return sim.fail("no-own-stop", `${run}: ${effect.message}`);
       case "fetch":
         catchUp(replica.history.nextSeq, () => {});
         return done();

@@ -10,6 +10,7 @@ import { branchTo } from "@zoswarm/shared/ledger/folds";
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import type { Checkpoint } from "@zoswarm/shared/protocol/messages";
 import { type Replica, receive } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import type { Snapshots } from "@zoswarm/shared/store/snapshots";
@@ -28,8 +29,8 @@ export interface CatchUp {
   fetchLedger(signal: AbortSignal): Promise<void>;
   /** Theta, at the initial state, goes to the ledger's. Rejects where this machine does not get to a state that the ledger states. */
   goToHead(signal: AbortSignal): Promise<void>;
-  /** The same from whatever theta is: by the newest snapshot that another peer has, or from the start. */
-  goAnew(signal: AbortSignal): Promise<void>;
+  /** The same from whatever theta is: by the newest snapshot that another peer has, or from the start. Gives the newest state whose hash agreed. */
+  goAnew(signal: AbortSignal): Promise<Checkpoint | null>;
 }
 
 export interface CatchUpOptions {
@@ -107,19 +108,23 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     return (performance.now() - startMs) / 1000;
   }
 
-  /** Replays the commits from `from` on; where the ledger states the hash of a state on the way, the newest of those is compared. */
-  async function finish(commits: readonly CommitEntry[], from: number, signal: AbortSignal): Promise<void> {
-    const checked = 1 + commits.findLastIndex(({ step }, i) => i >= from && stated(step) !== undefined);
-    await replay(commits.slice(from, checked), signal);
-    const last = commits[checked - 1];
-    if (checked > from && last !== undefined) {
-      const { stateHash } = await evaluator.call("stateHash", null);
-      if (stateHash !== stated(last.step))
-        throw new Error(
-          `after step ${last.step + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${stated(last.step)?.slice(0, 12)}, after a replay of verified entries: this machine does not compute as the others do; please report it`,
-        );
-    }
-    await replay(commits.slice(Math.max(from, checked)), signal);
+  /**
+   * Replays the commits from `from` on. The newest state on the way whose hash the ledger states is compared, and given back; after a
+   * snapshot that may be the snapshot's own.
+   */
+  async function finish(commits: readonly CommitEntry[], from: number, signal: AbortSignal): Promise<Checkpoint | null> {
+    const checked = commits.findLastIndex(({ step }) => stated(step) !== undefined);
+    const at = Math.max(from, checked + 1);
+    await replay(commits.slice(from, at), signal);
+    const step = commits[checked]?.step;
+    const { stateHash } = await evaluator.call("stateHash", null);
+    const expected = step === undefined || at !== checked + 1 ? null : stated(step);
+    if (expected && stateHash !== expected)
+      throw new Error(
+        `after step ${(step ?? -1) + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${expected.slice(0, 12)}, although every entry was verified: this machine does not compute as the others do; please report it`,
+      );
+    await replay(commits.slice(at), signal);
+    return expected && step !== undefined ? { step, stateHash } : null;
   }
 
   /** Puts a snapshot in place; false, and theta is the initial state, where it cannot be had or is not what it should be. */
@@ -195,8 +200,9 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       const offers = usable(await sources.greet(signal), commits).sort((one, other) => one.tail - other.tail);
       await evaluator.call("reset", { commits: [] });
       const at = await takeOne(offers, { replayed: 0, of: commits.length }, (left) => left[0] ?? null, signal);
+      await sources.hangUp();
       log(at === 0 ? "replaying the ledger from the start" : `took the snapshot after step ${(commits[at - 1]?.step ?? -1) + 1}`);
-      await finish(commits, at, signal);
+      return finish(commits, at, signal);
     },
   };
 }

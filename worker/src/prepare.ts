@@ -11,9 +11,10 @@ import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import { eitherBlobs, openBlobFiles } from "@zoswarm/shared/store/blobs";
+import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { probeLedger } from "@zoswarm/shared/store/probe";
-import { openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
+import { CHECKPOINTS_BETWEEN, openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { createCatchUp } from "./catchup.ts";
 import { createShards } from "./shards.ts";
@@ -120,6 +121,10 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     throw error;
   }
   await sources.hangUp();
+  const keepSnapshot = async (step: number) => {
+    const written = await snapshots.write(step, null, (file) => evaluator.call("writeSnapshot", { jobId, step, file }));
+    if (!written.ok && !signal.aborted) log(`no snapshot after step ${step + 1}: ${written.message}`);
+  };
   if (preparation.serve) await serveAll(node, jobId, { blobs: eitherBlobs(blobs, snapshots.blobs), store, snapshots });
   return startWorker({
     node,
@@ -131,8 +136,13 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     labels: index.labels,
     shards: createShards(index, (shard) => path(null, shard).finally(() => void sources.hangUp())),
     store,
+    goAnew: catchUp.goAnew,
     log,
     onStep: sayStep(manifest),
+    onCheckpoint(step) {
+      if (preparation.keepSnapshots && snapshots.due(step, CHECKPOINTS_BETWEEN * manifest.job.evaluateEvery)) void keepSnapshot(step);
+    },
+    onIncident: (incident) => recordIncident(dir, incident),
   });
 }
 

@@ -5,7 +5,6 @@
 import type { KeyObject } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
-import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
 import { startLoop } from "@zoswarm/shared/loop";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
@@ -13,18 +12,22 @@ import { fetchRange } from "@zoswarm/shared/net/range";
 import type { Session } from "@zoswarm/shared/net/session";
 import type { Traffic } from "@zoswarm/shared/net/traffic";
 import { ANNOUNCEMENT_CODES, type AnnouncementCode } from "@zoswarm/shared/protocol/codes";
+import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
-import { type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
+import { type Checkpoint, type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { createReplica, headOf, type Replica, receive } from "@zoswarm/shared/replica/replica";
+import type { Incident } from "@zoswarm/shared/store/incidents";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
 import { measureSlots } from "./measure.ts";
 import type { Shards } from "./shards.ts";
 
 const INBOX_MAX = 20_000;
+/** Commits that wait to be replayed together. */
+const UNAPPLIED_MAX = 256;
 
 export interface WorkerOptions {
   node: SwarmNode;
@@ -39,7 +42,12 @@ export interface WorkerOptions {
   labels: Int32Array;
   shards: Shards;
   store: LedgerStore;
+  /** Makes theta anew from other peers, at the replica's head; gives the newest state on the way whose hash is the ledger's. */
+  goAnew: (signal: AbortSignal) => Promise<Checkpoint | null>;
   onStep: (volunteer: Volunteer) => void;
+  /** Theta stands at the state after `step`, a checkpoint; calls made now to the evaluator see it. */
+  onCheckpoint: (step: number) => void;
+  onIncident: (incident: Incident) => void;
   log: (line: string) => void;
 }
 
@@ -75,7 +83,8 @@ export function readLedger(manifest: Manifest, jobId: string, commitKey: KeyObje
 
 /** Takes part from the state on that the replica stands at. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const { node, manifest, jobId, replica, commitKey, evaluator, labels, shards, store, onStep, log } = options;
+  const { node, manifest, jobId, replica, commitKey, evaluator, labels, shards, store, goAnew, onStep, onCheckpoint, onIncident, log } =
+    options;
   const volunteer = createVolunteer(replica);
 
   const outcomes: RunningWorker["outcomes"] = {};
@@ -83,7 +92,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   failed.promise.catch(() => {});
   let session: Session | null = null;
   let measuring: AbortController | null = null;
-  let resynced = false;
+  const over = new AbortController();
   let from: Traffic | null = null;
   let last: { steps: number; traffic: Traffic } | null = null;
   let firstStep = 0;
@@ -101,24 +110,40 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     (bytes) => loop.enqueue({ kind: "announcement", bytes, source: "gossip" }),
   );
 
-  async function compare({ step, stateHash }: Extract<VolunteerEffect, { kind: "compare" }>): Promise<void> {
-    const mine = volunteer.checkpoint;
-    if (mine?.step !== step || mine.stateHash === stateHash) return;
-    const differs = `after step ${step} this replica has the state hash ${mine.stateHash.slice(0, 12)}, the ledger states ${stateHash.slice(0, 12)}`;
-    if (resynced)
-      throw new Error(`${differs}, again after a replay from the start: this machine does not compute as the others do; please report it`);
-    resynced = true;
-    log(`${differs}: replaying the ledger from the start`);
-    await evaluator.call("reset", { commits: branchTo(replica.history.branch) });
-    await checkpoint(stepOf(replica.history.branch));
+  /** Says so, and takes the state from others; the coordinator hears of it meanwhile, since the loop waits. */
+  async function resync({ step, stateHash, stated }: Extract<VolunteerEffect, { kind: "resync" }>): Promise<void> {
+    const message = `after step ${step + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${stated.slice(0, 12)}`;
+    log(`${message}: nothing more is sent until the state is made anew from another peer`);
+    onIncident({ code: "state-mismatch", message, step });
+    const alive = setInterval(() => session?.send(encodeWorkerFrame(diverged)), LIMITS.heartbeatMs);
+    const { nextSeq } = replica.history;
+    const diverged = { kind: "heartbeat" as const, nextSeq, state: "diverged" as const, checkpoint: volunteer.checkpoint };
+    try {
+      unapplied.length = 0;
+      const checkpoint = await goAnew(over.signal);
+      log("the state agrees with the ledger again");
+      loop.enqueue({ kind: "resynced", checkpoint });
+    } finally {
+      clearInterval(alive);
+    }
+  }
+
+  /** Commits in a row are replayed together, block by block: theta is needed when it is measured or hashed, not before. */
+  const unapplied: CommitEntry[] = [];
+  async function applyAll(): Promise<void> {
+    const commits = unapplied.splice(0);
+    if (commits.length > 0) await evaluator.call("replay", { commits });
   }
 
   async function checkpoint(step: number): Promise<void> {
+    await applyAll();
+    onCheckpoint(step);
     const { stateHash } = await evaluator.call("stateHash", null);
     loop.enqueueOwn({ kind: "checkpointed", checkpoint: { step, stateHash } });
   }
 
   async function restored({ commits, step, stateHash }: Extract<VolunteerEffect, { kind: "restore" }>): Promise<void> {
+    unapplied.length = 0;
     await evaluator.call("reset", { commits });
     const now = await evaluator.call("stateHash", null);
     if (now.stateHash !== stateHash)
@@ -139,7 +164,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       case "append":
         return store.append(effect.seq, effect.bytes);
       case "apply": {
-        await evaluator.call("replay", { commits: [effect.commit] });
+        unapplied.push(effect.commit);
+        if (unapplied.length >= UNAPPLIED_MAX) await applyAll();
         if (from === null) return;
         last = { steps: effect.commit.step + 1 - firstStep, traffic: await node.traffic.readTraffic() };
         return onStep(volunteer);
@@ -148,8 +174,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         return restored(effect);
       case "checkpoint":
         return checkpoint(effect.step);
-      case "compare":
-        return compare(effect);
+      case "resync":
+        return resync(effect);
+      case "give-up":
+        throw new Error(effect.message);
       case "task":
         if (from !== null || !volunteer.online) return;
         firstStep = effect.task.step;
@@ -162,6 +190,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         session?.send(encodeWorkerFrame(effect.frame));
         return;
       case "measure":
+        await applyAll();
         measuring = new AbortController();
         measureSlots(
           effect,
@@ -263,6 +292,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     measured: async () => ({ steps: last?.steps ?? 0, traffic: from && last && { from, to: last.traffic } }),
     failed: failed.promise,
     async stop() {
+      over.abort();
       clearInterval(heart);
       measuring?.abort();
       loop.stop();

@@ -100,6 +100,15 @@ function registerTraffic(registers: Registry[], view: View): void {
     },
   });
   new Counter({
+    name: "zoswarm_divergences_total",
+    help: "Times that a worker's state differed from the ledger's since this process started",
+    registers,
+    collect() {
+      this.reset();
+      this.inc(view.job().divergences);
+    },
+  });
+  new Counter({
     name: "zoswarm_forwards_total",
     help: "Forward passes since this process started, by purpose",
     labelNames: ["purpose"],

@@ -61,6 +61,7 @@ export function sampleJob(): Job {
     etaSeconds: 246,
     bytesPerStep: { workerIn: 400, workerOut: 210, coordinatorIn: 630, coordinatorOut: null },
     results: { accepted: 48, late: 1 },
+    divergences: 0,
     majorityBaseline: 0.5,
     noiseFloor: 0.001,
     firstEvaluation: sampleEvaluation(-1),

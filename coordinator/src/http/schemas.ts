@@ -81,6 +81,8 @@ export const jobSchema = z.object({
   }),
   /** Results (one per direction) by what became of them; an outcome that has not happened may be missing. */
   results: z.partialRecord(z.enum(RESULT_CODES), count),
+  /** Times that a worker's state was found to differ from the ledger's, since this process started. */
+  divergences: count,
   /** Held-out accuracy of always answering the commonest class; null for other metrics. */
   majorityBaseline: z.number().min(0).max(1).nullable(),
   noiseFloor: amount.nullable(),

@@ -230,3 +230,23 @@ test("whatever happens, every commit covers each slot once and steps ascend", ()
     { seed: 7, numRuns: 150 },
   );
 });
+
+test("a worker that says that it diverged is counted once each time, and gets no slots until it says that it is ready", () => {
+  const job = drive({}, 2);
+  job.join(A);
+  job.join(B);
+  const beat = (state: "diverged" | "ready", stateHash: string) =>
+    job.feed({
+      kind: "heartbeat",
+      peerId: A,
+      frame: { kind: "heartbeat", nextSeq: 0, state, checkpoint: { step: -1, stateHash } },
+      nowMs: 50,
+    });
+  for (let i = 0; i < 3; i++) beat("diverged", "cd".repeat(32));
+  expect([job.round.divergences, job.round.members.get(A)?.state]).toEqual([1, "diverged"]);
+  expect(codes(job.answer(A, all))).toEqual(["diverged"]);
+  expect(job.round.divergences).toBe(1);
+  expect(job.round.members.get(A)?.runs).toEqual([]);
+  beat("ready", "ab".repeat(32));
+  expect(job.slots(A).length).toBeGreaterThan(0);
+});

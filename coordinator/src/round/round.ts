@@ -94,6 +94,7 @@ function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent,
   const member = round.members.get(peerId);
   if (member === undefined || member.state === "gone") return [];
   const was = member.state === "ready" || member.state === "evaluating";
+  if (frame.state === "diverged" && member.state !== "diverged") round.divergences++;
   member.state = frame.state;
   member.checkpoint = frame.checkpoint ?? member.checkpoint;
   const is = frame.state === "ready" || frame.state === "evaluating";
@@ -159,6 +160,7 @@ function onResult(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { 
   }
   const effects: RoundEffect[] = [{ kind: "send", peerId, frame: { kind: "verdict", step: frame.step, code, accepted } }];
   if (code === "diverged") {
+    if (member.state !== "diverged") round.divergences++;
     member.state = "diverged";
     round.changed = true;
     return [...effects, ...release(round, member, nowMs)];

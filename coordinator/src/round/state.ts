@@ -44,6 +44,8 @@ export interface Round {
   /** Losses by outcome, and forward passes behind the accepted ones, since this process started. */
   counts: Partial<Record<ResultCode, number>>;
   forwards: number;
+  /** Times that a worker's state was found to differ from the ledger's. */
+  divergences: number;
   /** Root mean square of the projected gradients of the newest commit. */
   signal: number | null;
 }
@@ -82,6 +84,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     evaluating: new Set(),
     counts: {},
     forwards: 0,
+    divergences: 0,
     signal: null,
   };
 }

@@ -8,6 +8,9 @@ import { LIMITS } from "../protocol/limits.ts";
 import { type Snapshot, snapshotIndex } from "../protocol/snapshots.ts";
 import { type BlobFailure, type BlobFiles, openBlobFiles, writeFailure } from "./blobs.ts";
 
+/** Checkpoints from one snapshot to the next where nothing else is asked for: a replay of the steps between costs far less than measuring one. */
+export const CHECKPOINTS_BETWEEN = 4;
+
 export interface Snapshots {
   /** Newest first. */
   all(): readonly Snapshot[];

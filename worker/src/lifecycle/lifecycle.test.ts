@@ -245,3 +245,67 @@ test("the step that is open in the ledger on disk is taken up, and nobody needs 
   expect(kinds(hear(last))).toEqual(["outcome", "append", "apply", "checkpoint"]);
   expect(volunteer([...onDisk, last]).me.open).toBe(null);
 });
+
+/** One that measures for step 2 with a checkpoint after step 1 whose hash is not what the ledger will state. */
+function differing() {
+  const it = measuring();
+  it.measured();
+  it.announce(commitOf(0, [[0, 8]]), task(1));
+  it.measured();
+  it.announce(commitOf(1, [[0, 8]]), task(2));
+  it.measured([2]);
+  it.feed({ kind: "checkpointed", checkpoint: { step: 1, stateHash: "cd".repeat(32) } });
+  return it;
+}
+
+test("a hash that is not the ledger's makes it diverged: it says so, gives up, sends nothing, and asks for a new state", () => {
+  const it = differing();
+  const effects = it.announce(evaluationOf(1));
+  expect(kinds(effects)).toEqual(["outcome", "append", "abort", "send", "resync"]);
+  expect(sent(effects, "heartbeat").map(({ state }) => state)).toEqual(["diverged"]);
+  expect(effects.at(-1)).toEqual({ kind: "resync", step: 1, stateHash: "cd".repeat(32), stated: HASH });
+  const later = [it.measured(), it.slots([[0, 8]], 0, 2), it.feed({ kind: "caught-up" })].flat();
+  expect([measures(later), answers(later)]).toEqual([[], []]);
+});
+
+test("the order of hash and ledger's word does not matter, and nothing is said twice", () => {
+  const it = measuring();
+  it.announce(commitOf(0, [[0, 8]]), task(1));
+  it.announce(commitOf(1, [[0, 8]]), task(2));
+  expect(kinds(it.announce(evaluationOf(1)))).toEqual(["outcome", "append"]);
+  const checkpoint = { step: 1, stateHash: "cd".repeat(32) };
+  expect(kinds(it.feed({ kind: "checkpointed", checkpoint }))).toContain("resync");
+  expect(kinds(it.feed({ kind: "checkpointed", checkpoint }))).toEqual([]);
+});
+
+test("with a new state it goes on, and what it had measured before is measured again", () => {
+  const it = differing();
+  it.announce(evaluationOf(1));
+  it.measured([]);
+  const effects = it.feed({ kind: "resynced", checkpoint: { step: 1, stateHash: HASH } });
+  expect(sent(effects, "heartbeat")).toMatchObject([{ state: "ready", checkpoint: { step: 1, stateHash: HASH } }]);
+  expect(measures(effects)).toEqual([[2, [2, 3, 4, 5]]]);
+  expect(answers(it.measured())).toEqual([[2, 3, 4, 5]]);
+});
+
+test("a second mismatch in a row ends it with what to do; one after an agreement does not", () => {
+  const again = () => {
+    const it = differing();
+    it.announce(evaluationOf(1));
+    it.feed({ kind: "resynced", checkpoint: { step: 1, stateHash: HASH } });
+    it.feed({ kind: "checkpointed", checkpoint: { step: 1, stateHash: HASH } });
+    it.announce(commitOf(2, [[0, 8]]), task(3));
+    it.announce(commitOf(3, [[0, 8]]));
+    it.feed({ kind: "checkpointed", checkpoint: { step: 3, stateHash: "ef".repeat(32) } });
+    return it;
+  };
+  expect(kinds(again().announce(evaluationOf(3)))).toContain("resync");
+  const it = differing();
+  it.announce(evaluationOf(1));
+  it.feed({ kind: "resynced", checkpoint: null });
+  const effects = it.feed({ kind: "checkpointed", checkpoint: { step: 1, stateHash: "ef".repeat(32) } });
+  expect(effects.at(-1)).toMatchObject({
+    kind: "give-up",
+    message: expect.stringMatching(/this machine does not compute as the others do/),
+  });
+});

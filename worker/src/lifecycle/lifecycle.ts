@@ -23,6 +23,8 @@ export interface Volunteer {
   open: { task: Task; head: string; losses: Map<number, Loss>; elapsedMs: number } | null;
   measuring: { head: string; slots: number[] } | null;
   checkpoint: Checkpoint | null;
+  /** Checkpoints in a row whose hash was not the ledger's. */
+  mismatches: number;
 }
 
 export type VolunteerEvent =
@@ -33,10 +35,15 @@ export type VolunteerEvent =
   | { kind: "slots"; frame: Extract<CoordinatorFrame, { kind: "slots" }> }
   | { kind: "measured"; head: string; losses: Loss[]; elapsedMs: number }
   | { kind: "checkpointed"; checkpoint: Checkpoint }
+  /** Theta was made anew; `checkpoint` is the newest state on the way whose hash is the ledger's. */
+  | { kind: "resynced"; checkpoint: Checkpoint | null }
   | { kind: "heartbeat" };
 
 export type VolunteerEffect =
-  | ReplicaEffect
+  | Exclude<ReplicaEffect, { kind: "compare" }>
+  /** Make theta anew from another peer: the hash after `step` is not the stated one. */
+  | { kind: "resync"; step: number; stateHash: string; stated: string }
+  | { kind: "give-up"; message: string }
   | { kind: "send"; frame: WorkerFrame }
   | { kind: "measure"; task: Task; head: string; slots: number[] }
   | { kind: "abort" }
@@ -53,6 +60,7 @@ export function createVolunteer(replica: Replica): Volunteer {
     open: open && { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 },
     measuring: null,
     checkpoint: null,
+    mismatches: 0,
   };
 }
 
@@ -79,7 +87,11 @@ export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObjec
       return onMeasured(me, event);
     case "checkpointed":
       me.checkpoint = event.checkpoint;
-      return me.open === null ? heartbeat(me) : [];
+      return [...judge(me), ...(me.open === null ? heartbeat(me) : [])];
+    case "resynced":
+      me.checkpoint = event.checkpoint;
+      if (me.state === "diverged") me.state = "ready";
+      return [...heartbeat(me), ...measureNext(me)];
     case "heartbeat":
       return heartbeat(me);
   }
@@ -97,7 +109,8 @@ function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "a
   for (const effect of effects) {
     // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
     if (effect.kind === "checkpoint" && event.source === "disk") continue;
-    out.push(effect);
+    if (effect.kind === "compare") out.push(...judge(me));
+    else out.push(effect);
   }
   if (me.replica.stopped !== null) {
     me.state = "diverged";
@@ -105,6 +118,25 @@ function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "a
   }
   if (open !== null && me.open === null) me.open = { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 };
   return [...out, ...measureNext(me)];
+}
+
+/** Compares the last checkpoint with what the ledger states of it: from a differing state nothing more is sent. */
+function judge(me: Volunteer): VolunteerEffect[] {
+  const { checkpoint, replica, state, open, measuring } = me;
+  const stated = checkpoint && replica.history.evaluations.findLast(({ step }) => step === checkpoint.step)?.stateHash;
+  if (!checkpoint || stated === undefined || stated === null || state === "diverged") return [];
+  if (stated === checkpoint.stateHash) {
+    me.mismatches = 0;
+    return [];
+  }
+  me.mismatches++;
+  me.state = "diverged";
+  open?.losses.clear();
+  const { step, stateHash } = checkpoint;
+  const out: VolunteerEffect[] = [...(measuring === null ? [] : [{ kind: "abort" as const }]), ...heartbeat(me)];
+  if (me.mismatches === 1) return [...out, { kind: "resync", step, stateHash, stated }];
+  const message = `after step ${step + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${stated.slice(0, 12)}, again after it was made anew: this machine does not compute as the others do; please report it`;
+  return [...out, { kind: "give-up", message }];
 }
 
 /** Slots of ours in the open step that are neither measured nor being measured. */
@@ -133,6 +165,8 @@ function measureNext(me: Volunteer): VolunteerEffect[] {
 
 function onMeasured(me: Volunteer, event: Extract<VolunteerEvent, { kind: "measured" }>): VolunteerEffect[] {
   me.measuring = null;
+  // Measured from a state that is not the ledger's.
+  if (me.state === "diverged") return [];
   if (me.open === null || me.open.head !== event.head) return measureNext(me);
   for (const loss of event.losses) me.open.losses.set(loss.slot, loss);
   me.open.elapsedMs = event.elapsedMs;
