@@ -155,10 +155,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       }
       const evaluation = history.evaluations.at(-1);
       if (change.kind === "evaluated" && evaluation) tell({ type: "evaluation", data: evaluation });
-      if (change.kind !== "results") {
-        tell({ type: "job", data: job() });
-        tell({ type: "workers", data: { workers: [...round.members.values()].map(workerOf) } });
-      }
+      // Job and workers are looked up by a timer (http/events.ts): to tell all workers at each word of one would cost their square.
     },
   };
 }

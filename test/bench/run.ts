@@ -9,6 +9,7 @@ interface Benchmark {
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   ratios: () => import("./ratios.ts"),
   reconnect: () => import("./reconnect.ts"),
+  scale: () => import("./scale.ts"),
 };
 
 const [first = "", ...rest] = process.argv.slice(2);

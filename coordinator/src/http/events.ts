@@ -85,6 +85,8 @@ export function createEventHub(view: View, onFault: (error: Error) => void): Eve
     watchers: () => clients.size,
     close() {
       unsubscribe();
+      // The last that a page sees of a job is how it ended.
+      for (const type of REFRESHED) if (clients.size > 0) tell(type, lookUp(type));
       for (const client of clients) client.end();
       clients.clear();
     },

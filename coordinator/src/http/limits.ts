@@ -7,7 +7,7 @@ export const HTTP_LIMITS = {
   /** What may wait to be written to one watcher; beyond it the watcher is dropped, and fetches what it missed. */
   eventQueueBytesMax: 1024 * 1024,
   /** How often job, workers and health are looked up for the watchers. An unchanged one is not sent again. */
-  refreshMs: 2_000,
+  refreshMs: 1_000,
   /** What a browser waits before it opens /api/events again. */
   reconnectMs: 1_500,
   /** Connections of all kinds; requests carry no body to speak of. */
