@@ -44,10 +44,12 @@ export function shareSlots(slots: readonly number[], candidates: readonly Candid
   for (const member of members) member.share = Math.min(least, Math.floor(slots.length / members.length));
   let left = slots.length - members.reduce((sum, { share }) => sum + share, 0);
   // One slot at a time to whoever would finish it first: proportional shares without rounding rules.
-  for (; left > 0 && members.length > 0; left--) {
-    let first = members[0] as (typeof members)[number];
-    for (const member of members) if ((member.share + 1) / member.speed < (first.share + 1) / first.speed) first = member;
-    first.share++;
+  const doneBy = (member: number) => ((members[member]?.share ?? 0) + 1) / (members[member]?.speed ?? 1);
+  const heap = members.map((_, member) => member);
+  for (let at = (heap.length >> 1) - 1; at >= 0; at--) sink(heap, at, doneBy);
+  for (; left > 0 && heap.length > 0; left--) {
+    (members[heap[0] as number] as (typeof members)[number]).share++;
+    sink(heap, 0, doneBy);
   }
   members.sort((one, other) => one.order - other.order);
   const shares = new Map<string, number[]>();
@@ -57,6 +59,22 @@ export function shareSlots(slots: readonly number[], candidates: readonly Candid
     from += share;
   }
   return shares;
+}
+
+/** Moves what stands at `at` down a heap to where nothing below it is less; of equals the smaller number is less. */
+function sink(heap: number[], at: number, worth: (item: number) => number): void {
+  const item = heap[at] as number;
+  const isLess = (one: number, other: number) => worth(one) < worth(other) || (worth(one) === worth(other) && one < other);
+  for (let hole = at; ; ) {
+    let down = 2 * hole + 1;
+    if (down + 1 < heap.length && isLess(heap[down + 1] as number, heap[down] as number)) down++;
+    if (down >= heap.length || !isLess(heap[down] as number, item)) {
+      heap[hole] = item;
+      return;
+    }
+    heap[hole] = heap[down] as number;
+    hole = down;
+  }
 }
 
 /** The time of the slowest share in seconds, at the candidates' speeds: what a step would take. */
