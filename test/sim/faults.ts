@@ -98,6 +98,6 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       diskLoss: maybe(of(0.4), () => random.between(0.05, 0.5)),
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },
-    inboxMax: random.whole(64, 256),
+    inboxMax: random.whole(16, 256),
   };
 }

@@ -140,7 +140,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       (answer) => {
         if (answer === null) return then(false);
         if (answer.length === 0) return then(true);
-        for (const bytes of answer) process.enqueue({ kind: "announcement", bytes, source: "range" });
+        for (const bytes of answer) if (!process.enqueue({ kind: "announcement", bytes, source: "range" })) return then(false);
         catchUp(from + answer.length, then);
       },
     );

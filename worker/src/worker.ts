@@ -233,7 +233,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         continue;
       }
       if (fetched.announcements.length === 0) return true;
-      for (const bytes of fetched.announcements) loop.enqueue({ kind: "announcement", bytes, source: "range" });
+      // Where the loop has no room for more, a new session goes on from what it has taken in.
+      for (const bytes of fetched.announcements) if (!loop.enqueue({ kind: "announcement", bytes, source: "range" })) return false;
       next += fetched.announcements.length;
     }
   }
