@@ -64,6 +64,7 @@ export function createCheckers(objective: Objective) {
   const credit = new Map<string, number>();
   /** Who has sent a finite loss, by head and slot. */
   const sent = new Map<string, Set<string>>();
+  const excused = new Set<string>();
   const heads = new Map<number, string>();
   const seen = new Map<string, number>();
   const judged = new WeakMap<object, Set<number>>();
@@ -149,10 +150,12 @@ export function createCheckers(objective: Objective) {
       insist(ledger[seq] === hash, "durable-first", () => `place ${seq} was announced before it was durable`);
     },
 
-    sent(peerId: string, frame: ResultFrame): void {
+    /** `tainted` names losses, by head and slot, that a broken memory has made: wrong, and nobody's bug. */
+    sent(peerId: string, frame: ResultFrame, tainted: ReadonlySet<string>): void {
       for (const { slot, plus } of frame.losses) {
         if (plus === null) continue;
         const key = `${frame.head} ${slot}`;
+        if (tainted.has(key)) excused.add(`${key} ${peerId}`);
         sent.set(key, (sent.get(key) ?? new Set()).add(peerId));
       }
     },
@@ -177,11 +180,12 @@ export function createCheckers(objective: Objective) {
         insist(step.answers.size <= step.total, "bounded-queues", () => `step ${step.task.step} has more answers than slots`);
         const known = judged.get(step) ?? new Set();
         judged.set(step, known);
-        for (const [slot, { losses }] of step.answers) {
+        for (const [slot, { losses, peerId }] of step.answers) {
           if (losses === null) continue;
           answered++;
           if (known.has(slot)) continue;
           known.add(slot);
+          if (excused.has(`${step.head} ${slot} ${peerId}`)) continue;
           const truth = truthOf(round.replica.history.branch);
           const key = `${truth.label} ${step.task.step} ${slot} ${losses.minus !== null}`;
           const right = genuine.get(key) ?? measureSlot(objective, truth.x, step.task, slot, losses.minus !== null);

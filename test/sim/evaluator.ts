@@ -105,6 +105,10 @@ export interface Evaluator {
   measure(task: Task, sides: ReadonlyMap<number, boolean>, done: (losses: Loss[], elapsedMs: number) => void): void;
   /** Ends the measurement that is under way or waits, with what it has. */
   abort(): void;
+  /** A bit of the parameters flips; `where` in [0, 1). */
+  corrupt(where: number): void;
+  /** The parameters are not what the commits make of them, since a bit flipped. */
+  readonly isTainted: boolean;
 }
 
 interface Call {
@@ -127,6 +131,7 @@ export function createEvaluator(
 ): Evaluator {
   let x = objective.initial();
   let hash: string | null = null;
+  let isTainted = false;
   const calls: Call[] = [];
   let running: { call: Call; fromMs: number } | null = null;
   const losses = new Map<string, Loss>();
@@ -152,7 +157,7 @@ export function createEvaluator(
   function apply(commits: readonly CommitEntry[], after: BranchNode | null): void {
     for (const commit of commits) commitPlain(x, objective.tensors, objective.key, commit);
     hash = null;
-    moved(x, after);
+    if (!isTainted) moved(x, after);
   }
   const hashNow = () => {
     hash ??= stateHash(x);
@@ -178,6 +183,7 @@ export function createEvaluator(
     reset: (commits, after, done) =>
       enqueue(SMALL_PASSES * (1 + commits.length), () => {
         x = objective.initial();
+        isTainted = false;
         apply(commits, after);
         done();
       }),
@@ -196,6 +202,16 @@ export function createEvaluator(
         },
         true,
       );
+    },
+    get isTainted() {
+      return isTainted;
+    },
+    corrupt(where) {
+      const values = x[0] as Int32Array;
+      const at = Math.floor(where * values.length);
+      values[at] = (values[at] as number) ^ 0x100;
+      hash = null;
+      isTainted = true;
     },
     abort() {
       if (running?.call.abortable) return finish((world.nowMs - running.fromMs) / Math.max(1e-9, running.call.ms));

@@ -31,6 +31,7 @@ export interface Faults {
   breakEveryMs: number;
   churnEveryMs: number;
   floodEveryMs: number;
+  corruptEveryMs: number;
   /** Probability that a worker that died finds its disk empty, or the newest entries of it gone. */
   diskLoss: number;
   diskRollback: number;
@@ -95,6 +96,7 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       breakEveryMs: every(of(0.4), 500, 20_000),
       churnEveryMs: every(of(0.4), 1_000, 20_000),
       floodEveryMs: every(of(0.15), 2_000, 20_000),
+      corruptEveryMs: every(of(0.15), 2_000, 30_000),
       diskLoss: maybe(of(0.4), () => random.between(0.05, 0.5)),
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },

@@ -1,9 +1,12 @@
 /**
  * `npm run sim -- --seed N [--workers W] [--steps S] [--count C] [--mutate NAME] [--quiet]`: replays what the seed draws, event by event, and
- * prints the trace; with `--count` as many seeds from N on, and only those that fail. Exits 1 where an invariant is violated.
+ * prints the trace; with `--count` as many seeds from N on, and only those that fail.
+ * `--scale [--report FILE]` measures 100, 1,000 and 10,000 workers instead (scale.ts). Exits 1 where an invariant is violated.
  */
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { MUTATIONS } from "./mutations.ts";
+import { reportScale } from "./scale.ts";
 import { simulate } from "./simulate.ts";
 
 const { values } = parseArgs({
@@ -13,6 +16,8 @@ const { values } = parseArgs({
     steps: { type: "string" },
     count: { type: "string" },
     mutate: { type: "string" },
+    scale: { type: "boolean", default: false },
+    report: { type: "string" },
     quiet: { type: "boolean", default: false },
   },
 });
@@ -25,6 +30,10 @@ function whole(name: string, text: string | undefined, most: number): number | u
   process.exit(1);
 }
 
+if (values.scale) {
+  reportScale(values.report === undefined ? undefined : resolve(process.env.INIT_CWD ?? ".", values.report));
+  process.exit(0);
+}
 const seed = whole("seed", values.seed, Number.MAX_SAFE_INTEGER) ?? 1;
 const asked = { workers: whole("workers", values.workers, 1_000), steps: whole("steps", values.steps, 10_000), mutate: values.mutate };
 if (values.mutate !== undefined && !(values.mutate in MUTATIONS)) {

@@ -29,6 +29,7 @@ export interface Sim {
   mutation: Mutation | undefined;
   fail(invariant: Invariant, message: string): never;
   mayDie(who: string, effect: string, when: "before" | "after"): void;
+  kill(who: string): void;
   /** Sends an announcement of the coordinator to one worker. */
   gossip(peerId: string, bytes: Uint8Array): void;
   /** The coordinator, if one runs. */
@@ -154,6 +155,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       world.after(random.between(0, 50), () => place.process?.gossip(forged));
       if (mutation?.unchecked !== true) coordinator?.gossip(forged);
     },
+    kill,
     listener: () => coordinator,
   };
 
@@ -218,6 +220,12 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       });
       recurring(faults.breakEveryMs, () => random.pick(places).link.breakSession());
       recurring(faults.churnEveryMs, () => kill(random.pick(places).name));
+      recurring(faults.corruptEveryMs, () => {
+        const { name, process } = random.pick(places);
+        if (process === null) return;
+        world.note(name, "has a bit of its parameters flipped");
+        process.corrupt();
+      });
       recurring(faults.floodEveryMs, () => random.pick(places).process?.flood());
     },
     limitMs: faults.untilMs + boundMs(scenario),

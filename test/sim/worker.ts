@@ -1,6 +1,7 @@
 /** A volunteer of a simulation: the real lifecycle, and the effects of worker/src/worker.ts in the same order on a virtual disk and network. */
-import { branchTo } from "@zoswarm/shared/ledger/folds";
+import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
 import { nextDelayMs } from "@zoswarm/shared/net/redial";
+import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { encodeWorkerFrame, parseCoordinatorFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
@@ -28,6 +29,8 @@ export interface WorkerProcess {
   readonly finished: boolean;
   isIdle(): boolean;
   gossip(bytes: Uint8Array): void;
+  /** A bit of its parameters flips. */
+  corrupt(): void;
   /** Sends more than it should, as a hostile program would. */
   flood(): void;
 }
@@ -63,9 +66,32 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
   /** Whether the last catching up, after the farewell, was complete. */
   let complete: boolean | null = null;
 
+  /** Losses measured from parameters that a fault has changed, by head and slot. */
+  const tainted = new Set<string>();
+  const unapplied: CommitEntry[] = [];
+
+  /** Commits in a row are replayed together; `done` when theta stands where the ledger does. */
+  function applyAll(done: () => void) {
+    const commits = unapplied.splice(0);
+    if (commits.length === 0) return done();
+    evaluator.replay(commits, replica.history.branch, done);
+  }
   function checkpoint(step: number, done: () => void): void {
-    evaluator.call(0.1, () => {
-      process.enqueueOwn({ kind: "checkpointed", checkpoint: { step, stateHash: evaluator.stateHash() } });
+    applyAll(() =>
+      evaluator.call(0.1, () => {
+        process.enqueueOwn({ kind: "checkpointed", checkpoint: { step, stateHash: evaluator.stateHash() } });
+        done();
+      }),
+    );
+  }
+  /** Theta anew from the ledger; the loop waits, and the coordinator hears that this node lives. */
+  function resync(done: () => void) {
+    world.note(name, "makes its state anew");
+    unapplied.length = 0;
+    const { branch, evaluations } = replica.history;
+    evaluator.reset(branchTo(branch), branch, () => {
+      const stated = evaluations.findLast(({ step }) => step === stepOf(branch));
+      process.enqueueOwn({ kind: "resynced", checkpoint: stated ? { step: stated.step, stateHash: stated.stateHash } : null });
       done();
     });
   }
@@ -75,31 +101,39 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       case "append":
         if (mutation?.forgetAppend === true && effect.seq === 3) return done();
         return disk.append(effect.seq, effect.bytes, life, done);
-      case "apply": {
-        const copies = mutation?.applyTwice === true && effect.commit.step === 1 ? [effect.commit, effect.commit] : [effect.commit];
-        return evaluator.replay(copies, replica.history.states.get(effect.commit.step) ?? null, done);
-      }
+      case "apply":
+        unapplied.push(effect.commit);
+        if (mutation?.applyTwice === true && effect.commit.step === 1) unapplied.push(effect.commit);
+        return done();
       case "restore":
+        unapplied.length = 0;
         return evaluator.reset(effect.commits, replica.history.branch, () => checkpoint(effect.step, done));
       case "checkpoint":
         return checkpoint(effect.step, done);
       case "resync":
-        return sim.fail("equal-bytes", `${run} differs from the ledger after step ${effect.step}`);
+        if (!evaluator.isTainted) sim.fail("equal-bytes", `${run} differs from the ledger after step ${effect.step}`);
+        return resync(done);
       case "give-up":
-        return sim.fail("no-own-stop", `${run}: ${effect.message}`);
+        if (!evaluator.isTainted) sim.fail("no-own-stop", `${run}: ${effect.message}`);
+        world.note(name, "gives up");
+        return sim.kill(name);
       case "fetch":
         catchUp(replica.history.nextSeq, () => {});
         return done();
       case "send":
-        if (effect.frame.kind === "result") checkers.sent(peerId, effect.frame);
+        if (effect.frame.kind === "result") checkers.sent(peerId, effect.frame, tainted);
         session?.send(encodeWorkerFrame(effect.frame));
         return done();
-      case "measure": {
-        const sides = sidesOf(effect.task, effect.slots, volunteer.open?.losses.keys() ?? []);
-        const { head } = effect;
-        evaluator.measure(effect.task, sides, (losses, elapsedMs) => process.enqueueOwn({ kind: "measured", head, losses, elapsedMs }));
-        return done();
-      }
+      case "measure":
+        return applyAll(() => {
+          const sides = sidesOf(effect.task, effect.slots, volunteer.open?.losses.keys() ?? []);
+          const { head } = effect;
+          evaluator.measure(effect.task, sides, (losses, elapsedMs) => {
+            if (evaluator.isTainted) for (const { slot } of losses) tainted.add(`${head} ${slot}`);
+            process.enqueueOwn({ kind: "measured", head, losses, elapsedMs });
+          });
+          done();
+        });
       case "abort":
         evaluator.abort();
         return done();
@@ -222,6 +256,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       const { code } = validateAnnouncement(bytes, headOf(replica), verifier);
       if (code === "applied" || code === "gap" || code === "fork") process.enqueue({ kind: "announcement", bytes, source: "gossip" });
     },
+    corrupt: () => evaluator.corrupt(random.next()),
     flood() {
       for (let i = 0; i < FLOOD_FRAMES; i++)
         session?.send(encodeWorkerFrame({ kind: "heartbeat", nextSeq: replica.history.nextSeq, state: volunteer.state, checkpoint: null }));

@@ -122,7 +122,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       unapplied.length = 0;
       const checkpoint = await goAnew(over.signal);
       log("the state agrees with the ledger again");
-      loop.enqueue({ kind: "resynced", checkpoint });
+      loop.enqueueOwn({ kind: "resynced", checkpoint });
     } finally {
       clearInterval(alive);
     }
