@@ -179,6 +179,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
         return done.resolve("finished");
       case "stop":
         throw new Error(effect.message);
+      case "rewind":
       case "append":
       case "checkpoint":
       case "compare":

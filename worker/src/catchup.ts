@@ -7,11 +7,12 @@ import { setTimeout } from "node:timers/promises";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { snapshotBytesMax } from "@zoswarm/shared/evaluate/snapshot";
 import { branchTo } from "@zoswarm/shared/ledger/folds";
+import type { AnnouncementCode } from "@zoswarm/shared/protocol/codes";
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import type { Checkpoint } from "@zoswarm/shared/protocol/messages";
-import { type Replica, receive } from "@zoswarm/shared/replica/replica";
+import { type Replica, type ReplicaEffect, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import type { Snapshots } from "@zoswarm/shared/store/snapshots";
 import { type Candidate, choose, sayChoice } from "./choice.ts";
@@ -22,10 +23,16 @@ const PROBE_SECONDS = 0.25;
 /** Commits in one call: enough for the kernel's blocks, few enough to be stopped between calls. */
 const REPLAY_STEPS = 1024;
 
+/** What a range may hold that goes back to where another coordinator took over. */
+const KNOWN_OR_APPLIED: readonly AnnouncementCode[] = ["applied", "repeat", "old-epoch", "rewind", "other-branch"];
+
 type Usable = Offer & Candidate;
 
 export interface CatchUp {
-  /** Takes in what peers have of the ledger beyond the replica's head. Rejects with code "interrupted" where nobody can be asked. */
+  /**
+   * Takes in what peers have of the ledger beyond the replica's head. Rejects with code "interrupted" where nobody can be asked, and
+   * with "rewound" where the ledger on disk was cut: then everything starts anew from the disk.
+   */
   fetchLedger(signal: AbortSignal): Promise<void>;
   /** Theta, at the initial state, goes to the ledger's. Rejects where this machine does not get to a state that the ledger states. */
   goToHead(signal: AbortSignal): Promise<void>;
@@ -38,7 +45,7 @@ export interface CatchUpOptions {
   jobId: string;
   replica: Replica;
   commitKey: KeyObject;
-  store: Pick<LedgerStore, "appendAll">;
+  store: Pick<LedgerStore, "appendAll" | "replaceFrom">;
   evaluator: Evaluator;
   sources: Sources;
   snapshots: Snapshots;
@@ -53,8 +60,9 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
   const stated = (step: number) => replica.history.evaluations.findLast((each) => each.step === step)?.stateHash;
 
   async function fetchLedger(signal: AbortSignal): Promise<void> {
+    let fromSeq = replica.history.nextSeq;
     for (;;) {
-      const fromSeq = replica.history.nextSeq;
+      const nextSeq = replica.history.nextSeq;
       const { peer, fetched } = await sources.range(fromSeq, signal);
       if (!fetched.ok) {
         if (fetched.code !== "busy" || signal.aborted) throw Object.assign(new Error(fetched.message), { code: "interrupted" });
@@ -64,12 +72,27 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       if (fetched.announcements.length === 0) return;
       const fresh: Uint8Array[] = [];
       let refusal: string | null = null;
+      let back = fromSeq;
+      let rewind: Extract<ReplicaEffect, { kind: "rewind" }> | null = null;
       for (const bytes of fetched.announcements) {
         const { code, effects } = receive(replica, bytes, commitKey);
-        for (const effect of effects) if (effect.kind === "append") fresh.push(effect.bytes);
-        if (code !== "applied") refusal ??= code;
+        for (const effect of effects) {
+          if (effect.kind === "append") fresh.push(effect.bytes);
+          if (effect.kind === "rewind") rewind = effect;
+          if (effect.kind === "fetch" && code === "other-branch") back = Math.min(back, effect.fromSeq);
+        }
+        if (!KNOWN_OR_APPLIED.includes(code)) refusal ??= code;
       }
-      await store.appendAll(fromSeq, fresh);
+      await store.appendAll(nextSeq, fresh);
+      if (rewind !== null) {
+        await store.replaceFrom(rewind.seq, rewind.bytes);
+        throw Object.assign(new Error(rewindMessage(rewind)), { code: "rewound", seq: rewind.seq });
+      }
+      if (back < fromSeq) {
+        fromSeq = back;
+        continue;
+      }
+      fromSeq = replica.history.nextSeq;
       if (replica.stopped !== null) throw new Error(replica.stopped);
       if (refusal !== null) sources.refuse(peer, `its ledger does not hold (${refusal})`);
       if (fresh.length === 0) return;

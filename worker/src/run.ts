@@ -13,6 +13,7 @@ import { readManifest } from "@zoswarm/shared/protocol/manifest";
 import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame, type WorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
 import { onStopSignal } from "@zoswarm/shared/signals";
+import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type Locked, lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
 import { type Job, prepare } from "./prepare.ts";
@@ -108,6 +109,7 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   let job: Job | null = null;
   let worker: Promise<RunningWorker> | null = null;
   let attached: RunningWorker | null = null;
+  let current: Session | null = null;
   let strangers = 0;
   let everConnected = false;
   let failures = 0;
@@ -137,16 +139,29 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     // A failed preparation (a donor that went away) is tried again with the next session.
     const ready = await worker.catch((error: Error & { code?: string }) => {
       worker = null;
-      if (error.code !== "interrupted") throw error;
-      console.log(error.message);
+      if (error.code === "rewound") sayRewound(dir, error);
+      else if (error.code !== "interrupted") throw error;
+      else console.log(error.message);
       return null;
     });
     clearInterval(alive);
     if (ready === null) return session.close();
-    ready.failed.catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
+    ready.failed.catch((error: Error & { code?: string; seq?: number }) =>
+      error.code === "rewound" ? startAnew(ready, error) : end.resolve({ ok: false, code: "failed", message: error.message }),
+    );
     session.onClose(() => ready.detach());
     attached = ready;
+    current = session;
     ready.attach(session);
+  };
+  /** The ledger on disk was cut: whatever is in memory goes, and the next session starts from the disk as after a restart. */
+  const startAnew = async (ready: RunningWorker, rewound: { message: string; seq?: number }) => {
+    if (attached !== ready) return;
+    attached = null;
+    sayRewound(dir, rewound);
+    await ready.stop();
+    worker = null;
+    await current?.close();
   };
   const onFarewell = async (frame: Extract<CoordinatorFrame, { kind: "farewell" }>) => {
     if (FINAL.includes(frame.code)) return end.resolve({ ok: false, code: frame.code, message: frame.message });
@@ -227,6 +242,12 @@ function deviceOf(): string {
   const all = cpus();
   const model = (all[0]?.model ?? process.arch).replace(/\s+/g, " ").trim();
   return `${platform()} ${process.arch}, ${model}, ${all.length} threads`.replace(/[^\P{C}]/gu, "").slice(0, LIMITS.deviceCharactersMax);
+}
+
+/** A coordinator took over: what was dropped is a volunteer's to know. */
+function sayRewound(dir: string, { message, seq }: { message: string; seq?: number }): void {
+  console.log(message);
+  recordIncident(dir, { code: "epoch-rewind", message, ...(seq !== undefined && { seq }) });
 }
 
 /** What a worker says while it prepares. */

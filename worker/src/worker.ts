@@ -18,7 +18,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { type Checkpoint, type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
-import { createReplica, headOf, type Replica, receive } from "@zoswarm/shared/replica/replica";
+import { createReplica, headOf, type Replica, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { Incident } from "@zoswarm/shared/store/incidents";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
@@ -28,6 +28,9 @@ import type { Shards } from "./shards.ts";
 const INBOX_MAX = 20_000;
 /** Commits that wait to be replayed together. */
 const UNAPPLIED_MAX = 256;
+
+/** Not applied, but the loop has something to do: to fetch, to go back, or to stop. */
+const FOR_THE_LOOP: readonly AnnouncementCode[] = ["gap", "fork", "rewind", "other-branch"];
 
 export interface WorkerOptions {
   node: SwarmNode;
@@ -64,7 +67,7 @@ export interface RunningWorker {
   catchUp(signal: AbortSignal): Promise<boolean>;
   /** Traffic at the first task and now, and the steps between. */
   measured(): Promise<{ steps: number; traffic: { from: Traffic; to: Traffic } | null }>;
-  /** Rejects when the worker cannot go on. */
+  /** Rejects when the worker cannot go on; with code "rewound" where it can, once it is started anew from the disk. */
   readonly failed: Promise<never>;
   stop(): Promise<void>;
 }
@@ -96,6 +99,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   let from: Traffic | null = null;
   let last: { steps: number; traffic: Traffic } | null = null;
   let firstStep = 0;
+  let askedFrom = Number.POSITIVE_INFINITY;
   const caughtUp: (() => void)[] = [];
 
   const topic = joinTopic(
@@ -103,8 +107,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     announceTopic(jobId),
     (bytes) => {
       const { code } = validateAnnouncement(bytes, headOf(replica), commitKey);
-      // A gap is for the loop: it fetches. Only what is applied is passed on.
-      if (code === "gap" || code === "fork") loop.enqueue({ kind: "announcement", bytes, source: "gossip" });
+      // Only what is applied is passed on.
+      if (FOR_THE_LOOP.includes(code)) loop.enqueue({ kind: "announcement", bytes, source: "gossip" });
       return ANNOUNCEMENT_CODES[code];
     },
     (bytes) => loop.enqueue({ kind: "announcement", bytes, source: "gossip" }),
@@ -184,8 +188,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         from = await node.traffic.readTraffic();
         return;
       case "fetch":
-        void catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
-        return;
+        return ask(effect.fromSeq);
+      case "rewind":
+        await store.replaceFrom(effect.seq, effect.bytes);
+        throw Object.assign(new Error(rewindMessage(effect)), { code: "rewound", seq: effect.seq });
       case "send":
         session?.send(encodeWorkerFrame(effect.frame));
         return;
@@ -222,17 +228,33 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   loop.stopped.catch((error) => failed.reject(error));
   const heart = setInterval(() => loop.enqueue({ kind: "heartbeat" }), LIMITS.heartbeatMs);
 
-  async function catchUp(signal: AbortSignal): Promise<boolean> {
+  /** Many announcements may be behind one gap: it is asked for once. */
+  function ask(fromSeq: number): void {
+    if (fromSeq >= askedFrom) return;
+    askedFrom = fromSeq;
+    void catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs), fromSeq).finally(() => {
+      askedFrom = Number.POSITIVE_INFINITY;
+    });
+  }
+
+  /** From the last own entry on: who has another one in its place, or none, may be a coordinator that took over further back. */
+  async function catchUp(signal: AbortSignal, fromSeq = Math.max(0, replica.history.nextSeq - 1)): Promise<boolean> {
     const peer = session?.peerId;
     if (peer === undefined) return false;
-    for (let next = replica.history.nextSeq; ; ) {
+    let met = false;
+    for (let next = fromSeq; ; ) {
       const fetched = await fetchRange(node, peer, next, signal);
       if (!fetched.ok) {
         if (fetched.code !== "busy" || signal.aborted) return false;
         await setTimeout(Math.random() * LIMITS.busyPauseMsMax);
         continue;
       }
-      if (fetched.announcements.length === 0) return true;
+      if (fetched.announcements.length === 0 && (met || next === 0)) return true;
+      if (fetched.announcements.length === 0) {
+        next = Math.max(0, next - LIMITS.rangeAnnouncementsMax);
+        continue;
+      }
+      met = true;
       // Where the loop has no room for more, a new session goes on from what it has taken in.
       for (const bytes of fetched.announcements) if (!loop.enqueue({ kind: "announcement", bytes, source: "range" })) return false;
       next += fetched.announcements.length;
@@ -299,6 +321,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       loop.stop();
       await loop.stopped.catch(() => {});
       topic.leave();
+      await store.close();
     },
   };
 }

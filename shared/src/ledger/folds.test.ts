@@ -27,8 +27,8 @@ test("before the first entry the chain begins at the job's id, and the state is 
 
 test("each entry moves the head by one place, to its own hash and epoch; a task alone moves nothing", () => {
   const { chain, history, add } = ledger();
-  add(rosterOf("ada"), null, 2);
-  expect([history.nextSeq, history.headHash, history.epoch]).toEqual([1, chain.prevHash, 2]);
+  add(rosterOf("ada"));
+  expect([history.nextSeq, history.headHash, history.epoch]).toEqual([1, chain.prevHash, 0]);
   add({ kind: "epoch", epoch: 3 }, null, 3);
   add({ kind: "rate", rate: 0.1, epsilonLog2: -8 }, null, 3);
   expect([history.nextSeq, history.headHash, history.epoch]).toEqual([3, chain.prevHash, 3]);
@@ -107,16 +107,17 @@ test("a task is open under the hash of the payload that carried it, until the ne
   add(rate, taskOf(0));
   const opened = { task: taskOf(0), head: chain.prevHash, seq: 0 };
   expect(history.open).toEqual(opened);
-  for (const entry of [rosterOf("ada"), evaluationOf(-1), rate, { kind: "epoch", epoch: 0 } as const]) add(entry);
+  for (const entry of [rosterOf("ada"), evaluationOf(-1), rate]) add(entry);
+  add({ kind: "epoch", epoch: 1 }, null, 1);
   expect(history.open).toEqual(opened);
-  add(commitOf(0), taskOf(1));
+  add(commitOf(0), taskOf(1), 1);
   expect(history.open).toEqual({ task: taskOf(1), head: chain.prevHash, seq: 5 });
-  add(commitOf(1));
+  add(commitOf(1), null, 1);
   expect(history.open).toBe(null);
-  add(rosterOf("bob"), taskOf(2));
-  add(restoreOf(0));
+  add(rosterOf("bob"), taskOf(2), 1);
+  add(restoreOf(0), null, 1);
   expect(history.open).toBe(null);
-  add(restoreOf(1), taskOf(2));
+  add(restoreOf(1), taskOf(2), 1);
   expect(history.open?.task).toEqual(taskOf(2));
 });
 
@@ -166,7 +167,7 @@ test("what breaks the ledger's rules is refused with its code and changes nothin
     [restoreOf(6), "unknown-restore"],
   ];
   for (const [entry, code] of refused) {
-    expect(codeOf(extend(history, chain.branch().next(entry, taskOf(7), 1)))).toBe(code);
+    expect(codeOf(extend(history, chain.branch().next(entry, taskOf(7))))).toBe(code);
     expect(history).toEqual(kept);
   }
   // The very same contributor is known once the roster names it.
@@ -219,4 +220,22 @@ test("any ledger gives the same history from its bytes, its credit is the sum of
     }),
     runs(200),
   );
+});
+
+test("an epoch begins with its own entry, once, and with nothing else", () => {
+  const { history, add } = ledger();
+  const refused: [Entry | null, number][] = [
+    [rosterOf("ada"), 1],
+    [null, 1],
+    [{ kind: "epoch", epoch: 0 }, 0],
+    [{ kind: "epoch", epoch: 2 }, 1],
+    [{ kind: "epoch", epoch: 1 }, 0],
+  ];
+  for (const [entry, epoch] of refused) {
+    const kept = structuredClone(history);
+    expect(codeOf(extend(history, startChain().next(entry, entry === null ? taskOf(0) : null, epoch)))).toBe("epoch-without-entry");
+    expect(structuredClone(history)).toEqual(kept);
+  }
+  expect(codeOf(add({ kind: "epoch", epoch: 4 }, null, 4))).toBe("ok");
+  expect(codeOf(add(rosterOf("ada"), null, 4))).toBe("ok");
 });

@@ -64,13 +64,17 @@ export function emptyHistory(jobId: string): History {
   };
 }
 
-export type Extended = { ok: true } | { ok: false; code: "step-not-ascending" | "unknown-restore" | "unknown-contributor" };
+export type Extended =
+  | { ok: true }
+  | { ok: false; code: "step-not-ascending" | "unknown-restore" | "unknown-contributor" | "epoch-without-entry" };
 
 /**
  * Extends `history`, in place, by an announcement that `validateAnnouncement` let through. A signed entry that breaks the
  * ledger's own rules is refused and changes nothing.
  */
-export function extend(history: History, { entry, task, hash, seq, epoch }: Announcement): Extended {
+export function extend(history: History, announcement: Announcement): Extended {
+  const { entry, task, hash, seq, epoch } = announcement;
+  if (!keepsEpoch(history, announcement)) return { ok: false, code: "epoch-without-entry" };
   if (entry !== null) {
     const extended = extendByEntry(history, entry);
     if (!extended.ok) return extended;
@@ -81,6 +85,11 @@ export function extend(history: History, { entry, task, hash, seq, epoch }: Anno
   if (task !== null) history.open = { task, head: hash, seq };
   else if (entry?.kind === "commit" || entry?.kind === "restore") history.open = null;
   return { ok: true };
+}
+
+/** An epoch begins with its own entry, and with nothing else. */
+function keepsEpoch(history: History, { entry, epoch }: Pick<Announcement, "entry" | "epoch">): boolean {
+  return entry?.kind === "epoch" ? entry.epoch === epoch && epoch > history.epoch : epoch === history.epoch;
 }
 
 function extendByEntry(history: History, entry: NonNullable<Announcement["entry"]>): Extended {

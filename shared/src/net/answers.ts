@@ -37,7 +37,7 @@ export async function serveRequests(node: SwarmNode, handling: RequestHandling):
     stream.addEventListener("close", admission.leave);
     void serveStream(node, handling, stream, admission, count).catch((error) => stream.abort(error as Error));
   };
-  await node.libp2p.handle(handling.protocol, open, { maxInboundStreams: LIMITS.requestStreamsPerPeerMax });
+  await node.libp2p.handle(handling.protocol, open, { maxInboundStreams: LIMITS.requestStreamsPerPeerMax, force: true });
   return counts;
 }
 

@@ -45,5 +45,7 @@ export const ANNOUNCEMENT_CODES = {
   "bad-signature": "reject",
   fork: "ignore",
   "old-epoch": "ignore",
+  rewind: "ignore",
+  "other-branch": "ignore",
 } as const;
 export type AnnouncementCode = keyof typeof ANNOUNCEMENT_CODES;

@@ -46,6 +46,8 @@ const examples: Record<AnnouncementCode, { bytes: Uint8Array }> = {
   "bad-signature": next({}, forger),
   fork: next({ prevHash: HASH }),
   "old-epoch": next({ epoch: 1 }),
+  rewind: next({ epoch: 3, seq: 2, prevHash: (taken[1] as Announcement).hash, entry: { kind: "epoch", epoch: 3 } }),
+  "other-branch": next({ epoch: 3, prevHash: HASH }),
 };
 
 test.each(Object.keys(ANNOUNCEMENT_CODES) as AnnouncementCode[])("%s is what the gate can say, and only applied is ok", (code) => {
@@ -126,4 +128,22 @@ test("of a coordinator that was succeeded even a repeat counts for nothing; a su
   expect(judge(taken[0] as Announcement, { epoch: 1, hashAt: (seq) => taken[seq]?.hash }).code).toBe("repeat");
   expect(judge(next({ epoch: 1 }), { epoch: 1 }).code).toBe("applied");
   expect(judge(next({ epoch: 3 }))).toMatchObject({ code: "applied", announcement: { epoch: 3 } });
+});
+
+test("a higher epoch is no fork: it rewinds from a parent that is known, and is looked for further back from one that is not", () => {
+  const parent = (taken[1] as Announcement).hash;
+  const begins = { epoch: 3, seq: 2, entry: { kind: "epoch", epoch: 3 } } as const;
+  expect(judge(next({ ...begins, prevHash: parent }))).toMatchObject({ code: "rewind", announcement: { epoch: 3, seq: 2 } });
+  expect(judge(next({ ...begins, prevHash: HASH })).code).toBe("other-branch");
+  expect(judge(next({ ...begins, seq: 1, prevHash: HASH })).code).toBe("other-branch");
+  expect(judge(next({ ...begins, seq: 0, prevHash: JOB_ID })).code).toBe("rewind");
+  expect(judge(next({ ...begins, seq: 4, prevHash: HASH })).code).toBe("gap");
+  // Without an entry nothing begins.
+  expect(judge(next({ epoch: 3, seq: 2, prevHash: parent, entry: null, task: taskOf(1) })).code).toBe("other-branch");
+  for (const otherwise of [
+    { ...begins, prevHash: parent },
+    { epoch: 3, prevHash: HASH },
+    { epoch: 3, seq: 4 },
+  ])
+    expect(judge(next(otherwise, forger))).toEqual({ ok: false, code: "bad-signature" });
 });

@@ -1,6 +1,7 @@
 /**
  * The gate an announcement passes before it has any effect: size, codec, schema, job, window, signature, chain, in that order.
  * The window moves only after the signature verifies; an honest repeat is ignored, never rejected (shared/spec/gossip.md).
+ * Two histories of one epoch are a fork. A higher epoch is a coordinator that took over: what it does not stand on is dropped.
  */
 import type { KeyObject } from "node:crypto";
 import { type Announcement, parseAnnouncement, verifyAnnouncement } from "./announcement.ts";
@@ -27,7 +28,9 @@ export type Validated =
 
 /**
  * Judges announcement bytes against the head. `applied` means: it extends the head (or, without an entry, stands on it) and
- * may be applied. `gap` is verified too: the entries between are missing. `fork` is two valid payloads for one place.
+ * may be applied. `gap` is verified too: the entries between are missing. `fork` is two valid payloads for one place of one epoch.
+ * `rewind` begins a higher epoch at a place that is taken here, on an entry that is known; `other-branch` is of a higher epoch that
+ * begins at an earlier place than the announcement's own.
  */
 export function validateAnnouncement(bytes: Uint8Array, head: Head, commitKey: KeyObject): Validated {
   const parsed = parseAnnouncement(bytes);
@@ -36,11 +39,23 @@ export function validateAnnouncement(bytes: Uint8Array, head: Head, commitKey: K
   if (announcement.jobId !== head.jobId) return { ok: false, code: "wrong-job" };
   if (announcement.epoch < head.epoch) return { ok: false, code: "old-epoch" };
   if (announcement.seq > head.nextSeq + AHEAD_MAX) return { ok: false, code: "too-far-ahead" };
+  if (announcement.epoch > head.epoch) return successor(announcement, head, commitKey);
   if (announcement.seq < head.nextSeq) return old(announcement, head, commitKey);
   if (!verifyAnnouncement(announcement, commitKey)) return { ok: false, code: "bad-signature" };
   if (announcement.seq > head.nextSeq) return { ok: false, code: "gap", announcement };
   if (announcement.prevHash !== head.headHash) return { ok: false, code: "fork", announcement };
   return { ok: true, code: "applied", announcement };
+}
+
+/** Of a coordinator that took over. The entries here that it does not know were never its own. */
+function successor(announcement: Announcement, head: Head, commitKey: KeyObject): Validated {
+  if (!verifyAnnouncement(announcement, commitKey)) return { ok: false, code: "bad-signature" };
+  const { seq, entry, prevHash } = announcement;
+  if (seq > head.nextSeq) return { ok: false, code: "gap", announcement };
+  if (seq === head.nextSeq && prevHash === head.headHash) return { ok: true, code: "applied", announcement };
+  const parent = seq === 0 ? head.jobId : head.hashAt(seq - 1);
+  const stands = entry !== null && seq < head.nextSeq && prevHash === parent;
+  return { ok: false, code: stands ? "rewind" : "other-branch", announcement };
 }
 
 /** A place already taken: the same payload again, one too old to tell, or the proof of a second history. */

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   COMMIT_KEY,
@@ -103,10 +104,10 @@ test("a restore names the commits from the initial state on, and the hash that t
 });
 
 test("an evaluation is compared with the own state; a roster, a rate and an epoch are only kept", () => {
-  const { take } = node();
+  const { chain, replica, take } = node();
   expect(take(evaluationOf(-1)).effects.slice(1)).toEqual([{ kind: "compare", step: -1, stateHash: HASH }]);
-  for (const entry of [rosterOf("ada"), { kind: "rate", rate: 1, epsilonLog2: 0 }, { kind: "epoch", epoch: 0 }] as const)
-    expect(kinds(take(entry))).toEqual(["append"]);
+  for (const entry of [rosterOf("ada"), { kind: "rate", rate: 1, epsilonLog2: 0 }] as const) expect(kinds(take(entry))).toEqual(["append"]);
+  expect(kinds(hear(replica, chain.next({ kind: "epoch", epoch: 1 }, null, 1)))).toEqual(["append"]);
 });
 
 test("a task without an entry is known and not kept, and the next entry takes its place", () => {
@@ -194,9 +195,88 @@ test.each<[string, Entry]>([
 test("what the gate is told of the replica follows it", () => {
   const { chain, replica } = node();
   expect(headOf(replica)).toMatchObject({ jobId: JOB_ID, epoch: 0, nextSeq: 0, headHash: JOB_ID });
-  const first = chain.next(rosterOf("ada"), null, 4);
+  const first = chain.next({ kind: "epoch", epoch: 4 }, null, 4);
   hear(replica, first);
   const head = headOf(replica);
   expect(head).toMatchObject({ epoch: 4, nextSeq: 1, headHash: first.hash });
   expect([head.hashAt(0), head.hashAt(1)]).toEqual([first.hash, undefined]);
+});
+
+/** A chain of which `epochs[i]` entries are of epoch i; the places at which another coordinator takes over. */
+function signed(chain: ReturnType<typeof startChain>, epoch: number, count: number): Announcement[] {
+  return Array.from({ length: count }, () => chain.next(rosterOf("ada"), null, epoch));
+}
+
+/** Does what a shell does with a rewind: cuts the ledger, and makes a replica of what is on disk then. */
+function rebuilt(disk: Uint8Array[]): Replica {
+  const replica = createReplica(JOB_ID, JOB);
+  for (const bytes of disk) expect(receive(replica, bytes, COMMIT_KEY.verifier, true).code).toBe("applied");
+  return replica;
+}
+
+test("a higher epoch that begins within this ledger ends the replica: the shell is told where to cut and what to put there", () => {
+  const chain = startChain();
+  const own = signed(chain, 0, 3);
+  const successor = chain.branch();
+  const replica = rebuilt([...own, ...signed(chain, 0, 4)].map(({ bytes }) => bytes));
+  const begins = successor.next({ kind: "epoch", epoch: 1 }, null, 1);
+  const { code, effects } = hear(replica, begins);
+  expect(code).toBe("rewind");
+  expect(effects).toEqual([{ kind: "rewind", seq: 3, bytes: expect.anything(), dropped: 4, epoch: 1 }]);
+  // Until it is rebuilt it takes nothing in.
+  expect(hear(replica, chain.next(rosterOf("eve")))).toEqual({ code: "old", effects: [] });
+  const after = rebuilt([...own.map(({ bytes }) => bytes), begins.bytes]);
+  expect(headOf(after)).toMatchObject({ epoch: 1, nextSeq: 4, headHash: begins.hash });
+  // The coordinator that was succeeded is not heard any more, here or after a restart.
+  expect(hear(after, chain.next(rosterOf("eve")))).toEqual({ code: "old-epoch", effects: [] });
+});
+
+test("two beginnings of one epoch are two truths, and stop it", () => {
+  const chain = startChain();
+  const [first, second] = [chain.branch(), chain.branch()];
+  const replica = createReplica(JOB_ID, JOB);
+  hear(replica, first.next({ kind: "epoch", epoch: 1 }, null, 1));
+  expect(hear(replica, second.next({ kind: "epoch", epoch: 1 }, taskOf(0), 1)).effects).toMatchObject([{ kind: "stop", code: "fork" }]);
+});
+
+test("a higher epoch that does not begin with its entry stops it, and nothing is cut", () => {
+  const chain = startChain();
+  const other = chain.branch();
+  const replica = rebuilt(signed(chain, 0, 2).map(({ bytes }) => bytes));
+  expect(hear(replica, other.next(rosterOf("bob"), null, 1)).effects).toMatchObject([{ kind: "stop", code: "bad-entry" }]);
+  expect(replica.history.nextSeq).toBe(2);
+});
+
+test("whatever branch a node followed, asking for what it is told to ask for brings it to the newest epoch's ledger", () => {
+  const places = fc.integer({ min: 0, max: 70 });
+  const run = fc.property(places, places, places, places, (common, dropped, firstEpoch, secondEpoch) => {
+    const chain = startChain();
+    const shared = signed(chain, 0, common);
+    const old = chain.branch();
+    const disk = [...shared, ...signed(old, 0, dropped)].map(({ bytes }) => bytes);
+    // The second successor takes over from the first, which may have had less than the node.
+    const truth = [...shared];
+    for (const [epoch, count] of [
+      [1, firstEpoch],
+      [2, secondEpoch],
+    ] as const)
+      truth.push(chain.next({ kind: "epoch", epoch }, null, epoch), ...signed(chain, epoch, count));
+    let replica = rebuilt(disk);
+    const inbox = [(truth.at(-1) as Announcement).bytes];
+    for (let heard = 0; inbox.length > 0; heard++) {
+      expect(heard).toBeLessThan(5_000);
+      for (const effect of receive(replica, inbox.shift() as Uint8Array, COMMIT_KEY.verifier).effects) {
+        if (effect.kind === "append") disk.push(effect.bytes);
+        if (effect.kind === "stop") throw new Error(effect.message);
+        if (effect.kind === "fetch") inbox.splice(0, inbox.length, ...truth.slice(effect.fromSeq).map(({ bytes }) => bytes));
+        if (effect.kind !== "rewind") continue;
+        disk.splice(effect.seq, disk.length, effect.bytes);
+        replica = rebuilt(disk);
+        inbox.splice(0, inbox.length, ...truth.slice(replica.history.nextSeq).map(({ bytes }) => bytes));
+      }
+    }
+    expect(headOf(replica)).toMatchObject({ epoch: 2, nextSeq: truth.length, headHash: truth.at(-1)?.hash });
+    expect(headOf(rebuilt(disk))).toMatchObject({ epoch: 2, headHash: truth.at(-1)?.hash });
+  });
+  fc.assert(run, { numRuns: 25, seed: 7 });
 });

@@ -4,7 +4,7 @@
  */
 import type { KeyObject } from "node:crypto";
 import { branchTo, emptyHistory, extend, type History, stepOf } from "../ledger/folds.ts";
-import type { Task } from "../protocol/announcement.ts";
+import type { Announcement, Task } from "../protocol/announcement.ts";
 import type { AnnouncementCode } from "../protocol/codes.ts";
 import type { CommitEntry } from "../protocol/entries.ts";
 import { type Head, validateAnnouncement } from "../protocol/validate.ts";
@@ -28,6 +28,8 @@ export type ReplicaEffect =
   | { kind: "compare"; step: number; stateHash: string }
   | { kind: "task"; task: Task; head: string }
   | { kind: "fetch"; fromSeq: number }
+  /** The ledger on disk is cut to `seq` entries and these bytes follow; then everything is rebuilt from disk, as at a start. */
+  | { kind: "rewind"; seq: number; bytes: Uint8Array; dropped: number; epoch: number }
   | { kind: "stop"; code: "fork" | "bad-entry"; message: string };
 
 export function createReplica(jobId: string, job: { steps: number; evaluateEvery: number }): Replica {
@@ -59,6 +61,8 @@ export function receive(
   const validated = validateAnnouncement(bytes, headOf(replica), commitKey);
   if (!validated.ok) {
     if (validated.code === "gap") return { code: "gap", effects: [{ kind: "fetch", fromSeq: replica.history.nextSeq }] };
+    if (validated.code === "rewind" && validated.announcement) return rewind(replica, validated.announcement);
+    if (validated.code === "other-branch" && validated.announcement) return goBack(replica, validated.announcement);
     if (validated.code === "fork") return { code: "fork", effects: [stop(replica, "fork", validated.announcement?.seq ?? -1)] };
     return { code: validated.code, effects: [] };
   }
@@ -81,6 +85,29 @@ export function receive(
   }
   if (task !== null) effects.push({ kind: "task", task, head: announcement.hash });
   return { code: "applied", effects };
+}
+
+/** Entries asked for at first behind a head that a higher epoch does not know; then twice as many. */
+const BACK_MIN = 16;
+
+/** A higher epoch begins before `seq`: asks further and further back, until the range holds its beginning. */
+function goBack(replica: Replica, { seq }: Announcement): { code: AnnouncementCode; effects: ReplicaEffect[] } {
+  if (seq === 0) return { code: "wrong-schema", effects: [stop(replica, "bad-entry", seq)] };
+  const back = Math.max(BACK_MIN, replica.history.nextSeq - seq);
+  return { code: "other-branch", effects: [{ kind: "fetch", fromSeq: Math.max(0, seq - back) }] };
+}
+
+/** A higher epoch begins at a place that is taken: this replica is at its end, and the shell makes another from the disk. */
+function rewind(replica: Replica, { seq, bytes, epoch, entry }: Announcement): { code: AnnouncementCode; effects: ReplicaEffect[] } {
+  if (entry?.kind !== "epoch" || entry.epoch !== epoch) return { code: "wrong-schema", effects: [stop(replica, "bad-entry", seq)] };
+  const effect = { kind: "rewind" as const, seq, bytes, dropped: replica.history.nextSeq - seq, epoch };
+  replica.stopped = rewindMessage(effect);
+  return { code: "rewind", effects: [effect] };
+}
+
+/** A rewind in words, for the log and the record of incidents. */
+export function rewindMessage({ epoch, seq, dropped }: { epoch: number; seq: number; dropped: number }): string {
+  return `a coordinator of epoch ${epoch} took over after ledger entry ${seq - 1}: ${dropped} later ${dropped === 1 ? "entry" : "entries"} of the one before it were dropped`;
 }
 
 /** The step whose state the replica stands at; -1 is the initial state. */

@@ -43,3 +43,16 @@ test("a range is bounded in entries and bytes, but gives one where there is one"
   expect(store.range(5)).toEqual([]);
   await store.close();
 });
+
+test("what comes back from a rewind is there after a restart, and so is nothing of what it dropped", async () => {
+  const store = openLedgerStore(dir);
+  for (let seq = 0; seq < 6; seq++) await store.append(seq, bytesOf(seq));
+  await expect(store.replaceFrom(7, bytesOf(9))).rejects.toThrow("entry 7 does not follow 5");
+  await store.replaceFrom(2, bytesOf(9));
+  await store.append(3, bytesOf(8));
+  await store.close();
+  const again = openLedgerStore(dir);
+  expect(again.length()).toBe(4);
+  expect(again.range(0)).toEqual([0, 1, 9, 8].map(bytesOf));
+  await again.close();
+});

@@ -14,6 +14,8 @@ export interface LedgerStore {
   append(seq: number, bytes: Uint8Array): Promise<void>;
   /** The same for entries in a row, with one flush. */
   appendAll(seq: number, many: readonly Uint8Array[]): Promise<void>;
+  /** Drops the entries from `seq` on and puts `bytes` in their place, both or neither; durable when it resolves. */
+  replaceFrom(seq: number, bytes: Uint8Array): Promise<void>;
   /** Up to `countMax` announcements from `fromSeq` on, at most `bytesMax` bytes together (but at least one where there is one). */
   range(fromSeq: number, countMax?: number, bytesMax?: number): Uint8Array[];
   close(): Promise<void>;
@@ -46,6 +48,21 @@ export function openLedgerStore(folder: string): LedgerStore {
     length: () => next,
     append: (seq, bytes) => appendAll(seq, [bytes]),
     appendAll,
+    async replaceFrom(seq, bytes) {
+      if (failed !== null) throw failed;
+      if (seq > next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
+      try {
+        await db.transaction(() => {
+          for (let at = next - 1; at >= seq; at--) db.removeSync(at);
+          db.putSync(seq, Buffer.from(bytes));
+        });
+        await db.flushed;
+      } catch (error) {
+        failed = writeError(folder, error);
+        throw failed;
+      }
+      next = seq + 1;
+    },
     range(fromSeq, countMax = LIMITS.rangeAnnouncementsMax, bytesMax = LIMITS.rangeBytesMax) {
       const found: Uint8Array[] = [];
       let bytes = 0;
