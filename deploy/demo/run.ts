@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { typedPath } from "@zoswarm/shared/typed";
-import { LABELS, writeMails } from "./data.ts";
+import { writeMails } from "./data.ts";
+import { jobOf } from "./job.ts";
 import { convertModel } from "./model.ts";
 import { type CoordinatorReport, demoReport, type WorkerReport } from "./report.ts";
 import { createScreen } from "./screen.ts";
@@ -54,30 +55,6 @@ async function newRun(): Promise<string> {
   const dir = join(HOME, `run-${new Date().toISOString().replace(/[:.]/g, "-")}`);
   await mkdir(dir);
   return dir;
-}
-
-/** The job of the demo. Rate, batch and group were chosen on the training mails alone. */
-function jobOf(input: string, steps: number) {
-  return {
-    name: "Spam or ham",
-    model: join(input, "model.onnx"),
-    tokenizer: join(input, "tokenizer.json"),
-    train: join(input, "train.jsonl"),
-    heldout: join(input, "heldout.jsonl"),
-    labels: LABELS,
-    maxTokens: 48,
-    steps,
-    directionsLog2: 4,
-    batch: 24,
-    epsilonLog2: -10,
-    estimator: "one-sided",
-    rule: "normalised",
-    rate: 4e-5,
-    gains: [{ pattern: "classifier.*", gain: 5 }],
-    evaluateEvery: 16,
-    deadlineSeconds: 30,
-    quorum: 0.5,
-  };
 }
 
 async function main(): Promise<number> {
