@@ -10,33 +10,8 @@ import { commitPlain } from "@zoswarm/shared/zo/apply";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
 import type { Round } from "../../coordinator/src/round/state.ts";
 import { measureSlot, type Objective } from "./evaluator.ts";
-
-export const INVARIANTS = [
-  "equal-bytes",
-  "one-ledger",
-  "commits-once",
-  "credit-is-accepted",
-  "counted-once",
-  "genuine-losses",
-  "durable-first",
-  "one-content",
-  "bounded-queues",
-  "reaches-target",
-  "no-own-stop",
-] as const;
-export type Invariant = (typeof INVARIANTS)[number];
-
-export class Violation extends Error {
-  invariant: Invariant;
-  constructor(invariant: Invariant, message: string) {
-    super(`${invariant}: ${message}`);
-    this.invariant = invariant;
-  }
-}
-
-function insist(holds: boolean, invariant: Invariant, message: () => string): void {
-  if (!holds) throw new Violation(invariant, message());
-}
+import { createLedgers } from "./ledgers.ts";
+import { insist, Violation } from "./violation.ts";
 
 interface Truth {
   label: string;
@@ -56,16 +31,11 @@ export function createCheckers(objective: Objective) {
   const truths = new Map<string, Truth>();
   const labels = new WeakMap<BranchNode, Truth>();
   const start: Truth = { label: "", x: objective.initial(), hash: stateHash(objective.initial()) };
-  /** Payload hash of each place, from the moment that it is durable at the coordinator. */
-  const ledger: string[] = [];
   const published = new Map<string, string>();
-  const committed = new Map<number, number>();
-  const roster: string[] = [];
-  const credit = new Map<string, number>();
   /** Who has sent a finite loss, by head and slot. */
   const sent = new Map<string, Set<string>>();
   const excused = new Set<string>();
-  const heads = new Map<number, string>();
+  const ledgers = createLedgers((peerId, head, slot) => sent.get(`${head} ${slot}`)?.has(peerId) === true);
   const seen = new Map<string, number>();
   const judged = new WeakMap<object, Set<number>>();
   const genuine = new Map<string, { plus: number | null; minus: number | null }>();
@@ -88,25 +58,12 @@ export function createCheckers(objective: Objective) {
     return truth;
   }
 
-  function creditCommit(entry: CommitEntry): void {
-    let slot = 0;
-    const head = heads.get(entry.step);
-    for (const [who, count] of entry.contributors)
-      for (let i = 0; i < count; i++, slot++) {
-        if (who === 0) continue;
-        const peer = roster[who - 1] ?? "nobody";
-        insist(
-          sent.get(`${head} ${slot}`)?.has(peer) === true,
-          "credit-is-accepted",
-          () => `step ${entry.step} credits slot ${slot} to ${peer}, who has sent no loss of it`,
-        );
-        credit.set(peer, (credit.get(peer) ?? 0) + 1);
-      }
-  }
-
   return {
     truthOf,
-    ledger: ledger as readonly string[],
+    /** An entry is durable at a coordinator. */
+    durable: ledgers.durable,
+    /** Entries of an epoch's ledger. */
+    lengthOf: (epoch: number) => ledgers.of(epoch).entries.length,
 
     /** Parameters that moved stand where the ledger's commits lead. */
     moved(who: string, x: readonly Int32Array[], after: BranchNode | null): void {
@@ -119,26 +76,6 @@ export function createCheckers(objective: Objective) {
       );
     },
 
-    /** An entry is durable at the coordinator: it is the ledger's from now on. */
-    durable(seq: number, bytes: Uint8Array): void {
-      const read = parseAnnouncement(bytes);
-      if (!read.ok) throw new Violation("one-content", `entry ${seq} cannot be read: ${read.code}`);
-      const { hash, entry, task } = read.announcement;
-      insist((ledger[seq] ?? hash) === hash && seq <= ledger.length, "one-content", () => `place ${seq} had another content before`);
-      if (ledger[seq] === hash) return;
-      ledger[seq] = hash;
-      if (task !== null) heads.set(task.step, hash);
-      if (entry?.kind === "roster") roster.push(...entry.peers.map(({ peerId }) => peerId));
-      if (entry?.kind !== "commit") return;
-      insist(
-        !committed.has(entry.step),
-        "commits-once",
-        () => `step ${entry.step} is committed at ${committed.get(entry.step)} and at ${seq}`,
-      );
-      committed.set(entry.step, seq);
-      creditCommit(entry);
-    },
-
     /** Bytes leave the coordinator. */
     published(bytes: Uint8Array): void {
       const read = parseAnnouncement(bytes);
@@ -147,7 +84,7 @@ export function createCheckers(objective: Objective) {
       const place = `${epoch}/${seq}`;
       insist((published.get(place) ?? hash) === hash, "one-content", () => `two contents were announced for place ${place}`);
       published.set(place, hash);
-      insist(ledger[seq] === hash, "durable-first", () => `place ${seq} was announced before it was durable`);
+      insist(ledgers.of(epoch).entries[seq]?.hash === hash, "durable-first", () => `place ${seq} was announced before it was durable`);
     },
 
     /** `tainted` names losses, by head and slot, that a broken memory has made: wrong, and nobody's bug. */
@@ -163,11 +100,13 @@ export function createCheckers(objective: Objective) {
     /** A replica holds nothing but a beginning of the ledger. `run` names one run of the process. */
     replica(run: string, replica: Replica): void {
       const { history, hashes } = replica;
+      const ledger = ledgers.of(history.epoch).entries;
       for (let seq = seen.get(run) ?? 0; seq < history.nextSeq; seq++)
         insist(
-          hashes[seq] === ledger[seq],
+          hashes[seq] === ledger[seq]?.hash,
           "one-ledger",
-          () => `${run} holds ${hashes[seq]?.slice(0, 12)} at ${seq}, the ledger ${ledger[seq]?.slice(0, 12)}`,
+          () =>
+            `${run} holds ${hashes[seq]?.slice(0, 12)} at ${seq}, the ledger of epoch ${history.epoch} ${ledger[seq]?.hash.slice(0, 12)}`,
         );
       seen.set(run, history.nextSeq);
     },
@@ -208,7 +147,8 @@ export function createCheckers(objective: Objective) {
 
     /** After a commit was taken in: the fold of the ledger gives each worker what was accepted of it. */
     credit(replica: Replica): void {
-      if (replica.history.nextSeq !== ledger.length) return;
+      const { entries, credit } = ledgers.of(replica.history.epoch);
+      if (replica.history.nextSeq !== entries.length) return;
       replica.history.roster.forEach(({ peerId }, i) => {
         const folded = replica.history.credit[i + 1];
         insist(

@@ -40,7 +40,8 @@ const OWN_EVENTS_MAX = 40;
 /** Forward passes of a held-out evaluation. */
 const EVALUATION_PASSES = 4;
 
-export function startCoordinator(sim: Sim, disk: Disk, run: string): CoordinatorProcess {
+/** Starts from what is on disk; `takesOver`: as the next epoch, whose entry comes before anything else. */
+export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: boolean): CoordinatorProcess {
   const { world, checkers, commitKey, manifest, jobId, scenario, mutation } = sim;
   const machine = scenario.coordinator;
   const life: Life = { alive: true };
@@ -50,15 +51,17 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string): Coordinator
   const tally: Tally = { credited: new Map() };
   const round = createRound(manifest, jobId, commitKey.key, scenario.waitFor);
   const { history } = round.replica;
+  const takeIn = (bytes: Uint8Array) => receive(round.replica, bytes, commitKey.verifier, true).code;
   for (const [seq, bytes] of disk.entries.entries()) {
     checkers.durable(seq, bytes);
-    const { code } = receive(round.replica, bytes, commitKey.verifier, true);
+    const code = takeIn(bytes);
     if (code !== "applied") sim.fail("no-own-stop", `${run}: entry ${seq} of the ledger on disk does not hold (${code})`);
   }
   const evaluator = createEvaluator(world, life, sim.objective, machine.passesPerSecond, (x, after) => checkers.moved(run, x, after));
   evaluator.replay(branchTo(history.branch), history.branch, () => {});
   let tip = { seq: history.nextSeq, hash: history.headHash };
   let deadline = 0;
+  let isListening = !takesOver;
   const sessions = new Map<string, Open>();
 
   function send(peerId: string, frame: CoordinatorFrame): void {
@@ -164,6 +167,10 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string): Coordinator
   const enqueue = (event: RoundEvent) => process.enqueueOwn(event);
 
   function accept(peerId: string, end: End): void {
+    if (!isListening) {
+      end.close();
+      return;
+    }
     const before = sessions.get(peerId);
     before?.end.close();
     const one: Open = { end, greeted: false, heardMs: world.nowMs };
@@ -201,11 +208,33 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string): Coordinator
     };
   }
 
-  if (mutation?.noReopen !== true || disk.entries.length === 0) {
-    enqueue({ kind: "started", nowMs: nowMs() });
-    const reopened = history.open && disk.entries[history.open.seq];
-    if (reopened) world.after(0, () => publish(reopened), life);
+  function begin(): void {
+    if (mutation?.noReopen !== true || disk.entries.length === 0) {
+      enqueue({ kind: "started", nowMs: nowMs() });
+      const reopened = history.open && disk.entries[history.open.seq];
+      if (reopened) world.after(0, () => publish(reopened), life);
+    }
   }
+  /** Fences the coordinator before it: nobody who has heard of this epoch listens to a lower one. */
+  function takeOver(): void {
+    const epoch = history.epoch + (mutation?.noEpoch === true ? 0 : 1);
+    const entry =
+      mutation?.noEpoch === true
+        ? { kind: "rate" as const, rate: manifest.job.rate, epsilonLog2: manifest.job.epsilonLog2 }
+        : { kind: "epoch" as const, epoch };
+    const { bytes, seq, hash } = createAnnouncement({ jobId, epoch, seq: tip.seq, prevHash: tip.hash, entry, task: null }, commitKey.key);
+    world.note("coordinator", `takes over at ${seq} as epoch ${epoch}`);
+    disk.append(seq, bytes, life, () => {
+      checkers.durable(seq, bytes);
+      takeIn(bytes);
+      tip = { seq: seq + 1, hash };
+      isListening = true;
+      publish(bytes);
+      begin();
+    });
+  }
+  if (takesOver) takeOver();
+  else begin();
   return {
     life,
     round,

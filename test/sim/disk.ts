@@ -7,6 +7,8 @@ export interface Disk {
   readonly entries: Uint8Array[];
   /** Calls back when the entry of place `seq`, which must be the next one, is flushed. */
   append(seq: number, bytes: Uint8Array, life: Life, flushed: () => void): void;
+  /** Drops the entries from `seq` on and puts `bytes` there, both or neither. */
+  replaceFrom(seq: number, bytes: Uint8Array, life: Life, flushed: () => void): void;
   /** The process died: what was being written is there by half the chance, whole or not at all, as a copy-on-write store has it. */
   crash(): void;
   /** Loses the newest `count` entries. */
@@ -36,6 +38,16 @@ export function createDisk(world: World, random: Random, flushMs: number, isLyin
         () => {
           writing = null;
           entries.push(bytes);
+          flushed();
+        },
+        life,
+      );
+    },
+    replaceFrom(seq, bytes, life, flushed) {
+      world.after(
+        flushMs,
+        () => {
+          entries.splice(seq, entries.length, bytes);
           flushed();
         },
         life,

@@ -32,6 +32,9 @@ export interface Faults {
   churnEveryMs: number;
   floodEveryMs: number;
   corruptEveryMs: number;
+  /** Somebody takes over from the coordinator, from a copy of its ledger that lacks so many of the newest entries at most. */
+  takeOverEveryMs: number;
+  copyLagMax: number;
   /** Probability that a worker that died finds its disk empty, or the newest entries of it gone. */
   diskLoss: number;
   diskRollback: number;
@@ -97,6 +100,8 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       churnEveryMs: every(of(0.4), 1_000, 20_000),
       floodEveryMs: every(of(0.15), 2_000, 20_000),
       corruptEveryMs: every(of(0.15), 2_000, 30_000),
+      takeOverEveryMs: every(of(0.3), 4_000, 40_000),
+      copyLagMax: random.pick([0, 0, 1, 3, 6]),
       diskLoss: maybe(of(0.4), () => random.between(0.05, 0.5)),
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },

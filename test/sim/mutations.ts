@@ -1,6 +1,6 @@
 /** Deliberate bugs, each around an effect or an event of the simulated shells, to show that an invariant bites. */
 import type { Round, RoundEffect } from "../../coordinator/src/round/state.ts";
-import type { Invariant } from "./checkers.ts";
+import type { Invariant } from "./violation.ts";
 
 export interface Mutation {
   /** Which invariant must notice. */
@@ -13,6 +13,8 @@ export interface Mutation {
   forgetAppend?: true;
   noReopen?: true;
   noRepair?: true;
+  /** Who takes over goes on in the epoch of the one before. */
+  noEpoch?: true;
   /** Forged announcements carry a signature that passes. */
   unchecked?: true;
   inboxMax?: number;
@@ -57,6 +59,7 @@ export const MUTATIONS: Record<string, Mutation> = {
   },
   "apply-twice": { breaks: "equal-bytes", applyTwice: true },
   "forget-to-reopen": { breaks: "reaches-target", noReopen: true },
+  "take-over-without-an-epoch": { breaks: "one-content", noEpoch: true },
   "never-repair": { breaks: "reaches-target", workers: 1, noRepair: true },
   "forget-an-append": { breaks: "no-own-stop", forgetAppend: true },
   "skip-the-signature": { breaks: "one-ledger", unchecked: true },

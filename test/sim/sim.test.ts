@@ -1,8 +1,8 @@
 /** The real reducers under faults that a seed draws: 300 seeds hold every invariant, and each invariant notices a deliberate bug. */
 import { describe, expect, it } from "vitest";
-import { INVARIANTS } from "./checkers.ts";
 import { MUTATIONS } from "./mutations.ts";
 import { simulate } from "./simulate.ts";
+import { INVARIANTS } from "./violation.ts";
 
 const SEEDS = 300;
 const PER_TEST = 50;

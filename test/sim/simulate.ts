@@ -1,18 +1,20 @@
 /** One run from one seed: a coordinator, workers, and everything that goes wrong between them, until the job reaches its target. */
+import { parseAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { commitKeyOf } from "@zoswarm/shared/protocol/announcement.testing";
 import { type Manifest, manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { sha256Hex } from "@zoswarm/shared/protocol/signing";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
 import { manifestOf } from "../../coordinator/src/round/driver.testing.ts";
-import { type Checkers, createCheckers, type Invariant, Violation } from "./checkers.ts";
+import { type Checkers, createCheckers } from "./checkers.ts";
 import { type CoordinatorProcess, startCoordinator } from "./coordinator.ts";
-import { createDisk } from "./disk.ts";
+import { createDisk, type Disk } from "./disk.ts";
 import { createObjective, EPSILON_LOG2, type Objective } from "./evaluator.ts";
 import { drawScenario, type Faults, type Scenario } from "./faults.ts";
 import { createForger } from "./forger.ts";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 import { createLink } from "./network.ts";
 import { createRandom, type Random } from "./random.ts";
+import { type Invariant, Violation } from "./violation.ts";
 import { startWorker, type WorkerPlace, type WorkerProcess } from "./worker.ts";
 import { createWorld, type World } from "./world.ts";
 
@@ -30,6 +32,8 @@ export interface Sim {
   fail(invariant: Invariant, message: string): never;
   mayDie(who: string, effect: string, when: "before" | "after"): void;
   kill(who: string): void;
+  /** A worker's process ends by its own will and begins again from its disk. */
+  startAnew(name: string): void;
   /** Sends an announcement of the coordinator to one worker. */
   gossip(peerId: string, bytes: Uint8Array): void;
   /** The coordinator, if one runs. */
@@ -113,8 +117,10 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
   const active = (): Faults | null => (world.nowMs < faults.untilMs ? faults : null);
   let coordinator: CoordinatorProcess | null = null;
   let runs = 0;
+  let epochs = 0;
   let deaths = 0;
-  const coordinatorDisk = createDisk(world, random, scenario.coordinator.flushMs, mutation?.lyingDisk === true);
+  let isTakingOver = false;
+  let coordinatorDisk = createDisk(world, random, scenario.coordinator.flushMs, mutation?.lyingDisk === true);
   const places: (WorkerPlace & { process: WorkerProcess | null })[] = scenario.machines.map((machine, i) => ({
     name: `worker ${i}`,
     peerId: peerIdOf(i),
@@ -156,6 +162,14 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       if (mutation?.unchecked !== true) coordinator?.gossip(forged);
     },
     kill,
+    startAnew(name) {
+      const place = places.find((one) => one.name === name);
+      if (!place?.process) return;
+      place.process.life.alive = false;
+      place.process = null;
+      place.link.breakSession();
+      world.after(1, () => startOne(place));
+    },
     listener: () => coordinator,
   };
 
@@ -186,7 +200,31 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
   function startLeader(): void {
     if (coordinator !== null) return;
     world.note("coordinator", `starts with ${coordinatorDisk.entries.length} entries`);
-    coordinator = startCoordinator(sim, coordinatorDisk, `coordinator ${++runs}`);
+    const takesOver = isTakingOver && !isFenced(coordinatorDisk, epochs);
+    coordinator = startCoordinator(sim, coordinatorDisk, `coordinator ${++runs}`, takesOver);
+  }
+  /** A copy of the ledger takes over, which may lack the newest entries; the coordinator before it may live on for a while. */
+  function takeOver(): void {
+    if (coordinator === null || coordinatorDisk.entries.length === 0 || coordinator.round.replica.history.epoch !== epochs) return;
+    const before = coordinator;
+    const { entries } = coordinatorDisk;
+    const firstOwn = 1 + entries.findLastIndex((bytes) => epochOf(bytes) < epochs);
+    const kept = Math.max(epochs === 0 ? 1 : firstOwn + 1, entries.length - random.whole(0, faults.copyLagMax));
+    const copy = createDisk(world, random, scenario.coordinator.flushMs, false);
+    copy.entries.push(...entries.slice(0, kept));
+    world.note("coordinator", `is succeeded by a copy of ${kept} of its ${entries.length} entries`);
+    coordinatorDisk = copy;
+    coordinator = null;
+    isTakingOver = true;
+    epochs++;
+    world.after(random.between(0, 1) * faults.downMs, () => {
+      before.life.alive = false;
+      for (const place of places) {
+        place.link.breakSession();
+        if (place.process?.finished) kill(place.name);
+      }
+    });
+    world.after(random.between(0, 2_000), startLeader);
   }
   function startOne(place: (typeof places)[number]): void {
     if (place.process !== null) return;
@@ -220,6 +258,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       });
       recurring(faults.breakEveryMs, () => random.pick(places).link.breakSession());
       recurring(faults.churnEveryMs, () => kill(random.pick(places).name));
+      recurring(faults.takeOverEveryMs, takeOver);
       recurring(faults.corruptEveryMs, () => {
         const { name, process } = random.pick(places);
         if (process === null) return;
@@ -246,6 +285,17 @@ function boundMs({ job, machines, coordinator, faults }: Scenario): number {
   const passes = 2 * job.groups * 2 ** job.directionsLog2;
   const slowest = Math.min(coordinator.passesPerSecond, ...machines.map(({ passesPerSecond }) => passesPerSecond));
   return 2 * faults.downMs + 120_000 + job.steps * (4 * job.deadlineMs + (3000 * passes) / slowest + 10_000);
+}
+
+function epochOf(bytes: Uint8Array): number {
+  const read = parseAnnouncement(bytes);
+  return read.ok ? read.announcement.epoch : -1;
+}
+
+/** Whether the entry that begins an epoch is on disk already: who died while taking over need not do it again. */
+function isFenced({ entries }: Disk, epoch: number): boolean {
+  const last = entries.at(-1);
+  return last !== undefined && epochOf(last) >= epoch;
 }
 
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";

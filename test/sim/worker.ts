@@ -37,6 +37,9 @@ export interface WorkerProcess {
 
 /** Events of its own that may wait beyond the inbox's limit. */
 const OWN_EVENTS_MAX = 20;
+const FOR_THE_LOOP: readonly string[] = ["applied", "gap", "fork", "rewind", "other-branch"];
+/** Entries by which a range goes back where the peer has none at the place asked for. */
+const PAGE_BACK = 8;
 const FLOOD_FRAMES = 400;
 
 export interface WorkerPlace {
@@ -118,8 +121,11 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
         world.note(name, "gives up");
         return sim.kill(name);
       case "fetch":
-        catchUp(replica.history.nextSeq, () => {});
+        ask(effect.fromSeq);
         return done();
+      case "rewind":
+        world.note(name, `drops ${effect.dropped} entries from ${effect.seq} on for epoch ${effect.epoch}`);
+        return disk.replaceFrom(effect.seq, effect.bytes, life, () => sim.startAnew(name));
       case "send":
         if (effect.frame.kind === "result") checkers.sent(peerId, effect.frame, tainted);
         session?.send(encodeWorkerFrame(effect.frame));
@@ -164,8 +170,16 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
     world.after(timerMs(LIMITS.heartbeatMs), beat, life);
   };
 
-  /** Asks for the ledger from `from` on until there is no more, or nobody answers. */
-  function catchUp(from: number, then: (complete: boolean) => void) {
+  /** Many announcements may be behind one gap: it is asked for once. */
+  let askedFrom = Number.POSITIVE_INFINITY;
+  function ask(from: number) {
+    if (from >= askedFrom) return;
+    askedFrom = from;
+    catchUp(() => (askedFrom = Number.POSITIVE_INFINITY), from);
+  }
+
+  /** Asks for the ledger from the last own entry on until there is no more, or nobody answers; further back where nobody has that. */
+  function catchUp(then: (complete: boolean) => void, from = Math.max(0, replica.history.nextSeq - 1), met = false) {
     const listener = sim.listener();
     if (listener === null) return world.after(link.delayMs(), () => then(false), life);
     link.ask(
@@ -173,9 +187,10 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       () => (listener.life.alive ? listener.range(from) : null),
       (answer) => {
         if (answer === null) return then(false);
-        if (answer.length === 0) return then(true);
+        if (answer.length === 0 && (met || from === 0)) return then(true);
+        if (answer.length === 0) return catchUp(then, Math.max(0, from - PAGE_BACK), false);
         for (const bytes of answer) if (!process.enqueue({ kind: "announcement", bytes, source: "range" })) return then(false);
-        catchUp(from + answer.length, then);
+        catchUp(then, from + answer.length, true);
       },
     );
   }
@@ -219,7 +234,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       case "welcome":
         session = end;
         process.enqueueOwn({ kind: "online" });
-        return catchUp(replica.history.nextSeq, (complete) => {
+        return catchUp((complete) => {
           if (!end.open) return;
           if (complete) process.enqueueOwn({ kind: "caught-up" });
           else end.close();
@@ -233,7 +248,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       case "farewell":
         if (frame.code !== "finished") return;
         finished = true;
-        return catchUp(replica.history.nextSeq, (whole) => {
+        return catchUp((whole) => {
           complete = whole;
         });
       case "verdict":
@@ -251,10 +266,11 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
     get finished() {
       return finished;
     },
-    isIdle: () => complete !== null && process.waiting === 0 && (!complete || replica.history.nextSeq === checkers.ledger.length),
+    isIdle: () =>
+      complete !== null && process.waiting === 0 && (!complete || replica.history.nextSeq === checkers.lengthOf(replica.history.epoch)),
     gossip(bytes) {
       const { code } = validateAnnouncement(bytes, headOf(replica), verifier);
-      if (code === "applied" || code === "gap" || code === "fork") process.enqueue({ kind: "announcement", bytes, source: "gossip" });
+      if (FOR_THE_LOOP.includes(code)) process.enqueue({ kind: "announcement", bytes, source: "gossip" });
     },
     corrupt: () => evaluator.corrupt(random.next()),
     flood() {
