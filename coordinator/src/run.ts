@@ -9,7 +9,7 @@ import { onStopSignal } from "@zoswarm/shared/signals";
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { CHECKPOINTS_BETWEEN } from "@zoswarm/shared/store/snapshots";
 import { typedPath } from "@zoswarm/shared/typed";
-import { Registry } from "prom-client";
+import { collectDefaultMetrics, Registry } from "prom-client";
 import { readJobFile } from "./config.ts";
 import { type Change, type Coordinator, startCoordinator } from "./coordinator.ts";
 import { createJob } from "./create.ts";
@@ -142,6 +142,8 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     say(coordinator, each);
   };
   registerMetrics(registry, view);
+  // The process's own: memory, processor time, how late its event loop is.
+  collectDefaultMetrics({ register: registry });
   const serve = (port: number) =>
     startHttp({ view, registry, host: options.http.host, port, dashboardDir: DASHBOARD, onFault: (error) => console.error(error.message) });
   let http = await serve(options.http.port);

@@ -8,6 +8,7 @@ interface Benchmark {
 
 const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   ratios: () => import("./ratios.ts"),
+  latejoin: () => import("./latejoin.ts"),
   reconnect: () => import("./reconnect.ts"),
   scale: () => import("./scale.ts"),
 };

@@ -37,6 +37,8 @@ export interface StartOptions {
 export interface Processes {
   /** Runs `node coordinator/src/main.ts ARGS` or `node worker/src/main.ts ARGS`. */
   start(program: "coordinator" | "worker", args: readonly string[], options?: StartOptions): Running;
+  /** Runs another script of ours. */
+  startScript(file: string, args: readonly string[]): Running;
   /** The last lines of each, for when a test fails. */
   tails(): string;
   /** Ends all that still run, at once, and waits until they are gone: for `afterEach`. */
@@ -48,6 +50,11 @@ export function createProcesses(): Processes {
   return {
     start(program, args, options = {}) {
       const one = watch(program, launch([script(program), ...args], options));
+      all.push(one);
+      return one;
+    },
+    startScript(file, args) {
+      const one = watch(file, launch([file, ...args], {}));
       all.push(one);
       return one;
     },

@@ -8,6 +8,7 @@ import { serveBlobs } from "@zoswarm/shared/net/blobs";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
 import { serveRange } from "@zoswarm/shared/net/range";
 import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import { eitherBlobs, openBlobFiles } from "@zoswarm/shared/store/blobs";
@@ -152,7 +153,7 @@ async function serveAll(
   jobId: string,
   { blobs, store, snapshots }: { blobs: ReturnType<typeof eitherBlobs>; store: LedgerStore; snapshots: Snapshots },
 ): Promise<void> {
-  await serveBlobs(node, blobs);
+  await serveBlobs(node, blobs, LIMITS.volunteerBytesPerSecondMax);
   await serveRange(node, store.range);
   await serveSnapshots(node, jobId, snapshots.all);
 }

@@ -49,3 +49,10 @@ test("the peers remembered are bounded, the longest known are forgotten first", 
   for (let i = 0; i < LIMITS.requestPeersRememberedMax; i++) admit(`peer ${i}`).leave();
   expect(admit("first").admits()).toBe(true);
 });
+
+test("a node that gives less, to all together, refuses sooner", () => {
+  const admit = createAdmission(() => 0, 1_000);
+  const one = admit("one");
+  one.charge(1_001);
+  expect([one.admits(), admit("other").admits()]).toEqual([false, false]);
+});

@@ -13,8 +13,11 @@ export interface Admission {
 }
 
 /** Streams and budgets, per peer and in total. Buckets outlive streams, or a new stream would be a new budget. */
-export function createAdmission(nowMs = () => performance.now()): (peerId: string) => Admission {
-  const total = createBucket({ perSecond: LIMITS.requestBytesPerSecondMax, burst: LIMITS.requestBytesPerSecondMax });
+export function createAdmission(
+  nowMs = () => performance.now(),
+  bytesPerSecondMax: number = LIMITS.requestBytesPerSecondMax,
+): (peerId: string) => Admission {
+  const total = createBucket({ perSecond: bytesPerSecondMax, burst: bytesPerSecondMax });
   const buckets = new Map<string, { requests: Bucket; bytes: Bucket }>();
   const streams = new Map<string, number>();
   let all = 0;

@@ -21,6 +21,8 @@ export interface RequestHandling {
   protocol: string;
   kind: PayloadKind;
   requestBytesMax: number;
+  /** What all peers together may take; by default what a coordinator gives. */
+  bytesPerSecondMax?: number | undefined;
   /** Makes an answer's content. Undefined: not found. A throw is answered with "failed"; "malformed" ends the stream. */
   answer(request: Uint8Array): Promise<Uint8Array | undefined | "malformed">;
 }
@@ -31,7 +33,7 @@ export async function serveRequests(node: SwarmNode, handling: RequestHandling):
   const count = (code: ServedCode) => {
     counts[code] = (counts[code] ?? 0) + 1;
   };
-  const admit = createAdmission();
+  const admit = createAdmission(undefined, handling.bytesPerSecondMax);
   const open = (stream: Stream, connection: Connection) => {
     const admission = admit(connection.remotePeer.toString());
     stream.addEventListener("close", admission.leave);

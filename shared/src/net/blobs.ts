@@ -17,12 +17,13 @@ const ASK_CHUNK = 1;
 const LIST_REQUEST_BYTES = 1 + HASH_BYTES;
 const CHUNK_REQUEST_BYTES = LIST_REQUEST_BYTES + 4;
 
-/** Gives blobs to whoever asks. */
-export function serveBlobs(node: SwarmNode, files: Pick<BlobFiles, "list" | "chunk">): Promise<ServedCounts> {
+/** Gives blobs to whoever asks, all together at most so many bytes a second. */
+export function serveBlobs(node: SwarmNode, files: Pick<BlobFiles, "list" | "chunk">, bytesPerSecondMax?: number): Promise<ServedCounts> {
   return serveRequests(node, {
     protocol: BLOB_PROTOCOL,
     kind: "blob",
     requestBytesMax: CHUNK_REQUEST_BYTES,
+    bytesPerSecondMax,
     async answer(request) {
       const id = Buffer.from(request.subarray(1, LIST_REQUEST_BYTES)).toString("hex");
       if (request[0] === ASK_LIST && request.byteLength === LIST_REQUEST_BYTES) return files.list(id);
