@@ -53,6 +53,7 @@ test("the peers remembered are bounded, the longest known are forgotten first", 
 test("a node that gives less, to all together, refuses sooner", () => {
   const admit = createAdmission(() => 0, 1_000);
   const one = admit("one");
+  expect(one.admits()).toBe(true);
   one.charge(1_001);
   expect([one.admits(), admit("other").admits()]).toEqual([false, false]);
 });
