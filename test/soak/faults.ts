@@ -24,6 +24,6 @@ export function nextFault(random: () => number): Fault {
     afterMs: AFTER_MS_MAX * random(),
     victim: pick(VICTIMS),
     signal: pick(SIGNALS),
-    awayMs: AWAY_MS_MAX * random() ** 3,
+    awayMs: AWAY_MS_MAX * random() ** 2,
   };
 }
