@@ -94,7 +94,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       }
       fromSeq = replica.history.nextSeq;
       if (replica.stopped !== null) throw new Error(replica.stopped);
-      if (refusal !== null) sources.refuse(peer, `its ledger does not hold (${refusal})`);
+      if (refusal !== null && sources.refuse(peer, `its ledger does not hold (${refusal})`)) continue;
       if (fresh.length === 0) return;
     }
   }

@@ -31,8 +31,8 @@ export interface Sources {
   range(fromSeq: number, signal: AbortSignal): Promise<{ peer: string; fetched: FetchedRange }>;
   /** Bytes per second of all that was downloaded so far; null where that is nothing. */
   bytesPerSecond(): number | null;
-  /** Asks a peer for nothing more. */
-  refuse(peer: string, why: string): void;
+  /** Asks a peer for nothing more; false, and only said, where it is the coordinator, whom nobody can take the place of. */
+  refuse(peer: string, why: string): boolean;
   /** Closes the connections to donors. */
   hangUp(): Promise<void>;
 }
@@ -51,16 +51,17 @@ export function createSources({ node, jobId, peers, log }: SourcesOptions): Sour
   /** Addresses of donors that answered, by peer id. */
   let donors = new Map<string, string>();
 
-  function refuse(peer: string, why: string): void {
+  function refuse(peer: string, why: string): boolean {
     const peerId = peerIdOf(peer);
     if (peerId === peers().coordinator) {
       log(`the coordinator: ${why}`);
-      return;
+      return false;
     }
     refused.add(peerId);
     donors.delete(peerId);
     log(`no more from ${peerId.slice(-8)}: ${why}`);
     void node.hangUp(peerId);
+    return true;
   }
 
   async function greet(signal: AbortSignal): Promise<Offer[]> {

@@ -85,7 +85,11 @@ export function loadSnapshot(
   file: string,
 ): LoadedSnapshot {
   const leaves = leavesOf(parameters.tensors);
-  const wrong = (why: string): LoadedSnapshot => ({ ok: false, code: "wrong-snapshot", message: `snapshot after step ${step}: ${why}` });
+  const wrong = (why: string): LoadedSnapshot => ({
+    ok: false,
+    code: "wrong-snapshot",
+    message: `snapshot after step ${step + 1}: ${why}`,
+  });
   const initial = openSync(initialFile, "r");
   const input = openSync(file, "r");
   try {
