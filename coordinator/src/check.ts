@@ -17,7 +17,7 @@ import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { readJobFile } from "./config.ts";
 import { createJob, type Made } from "./create.ts";
 import { type Fault, filesOf, type JobFolder, readFolder, specOf } from "./folder.ts";
-import type { OpenStep } from "./round/accept.ts";
+import type { Answer } from "./round/accept.ts";
 import { commitOf, taskOf } from "./round/commit.ts";
 
 /** Directions that are measured; the time of a whole step follows from them. */
@@ -113,7 +113,7 @@ async function measureStep(manifest: Manifest, jobId: string, evaluator: Evaluat
   const { job, objective } = manifest;
   const task = taskOf(manifest, 0);
   const index = decodeIndex(Uint8Array.from(await readFile(blobs.path(manifest.examples.id))));
-  const open: OpenStep = { task, head: HASH, total: slotsOf(task.groups), answers: new Map(), openedMs: 0 };
+  const open = { task, total: slotsOf(task.groups), answers: new Map<number, Answer>() };
   const before = await evaluator.call("stats", null);
   let first = 0;
   let measured = 0;

@@ -246,8 +246,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs));
   await serveSnapshots(node, jobId, snapshots.all);
   enqueue({ kind: "started", nowMs: performance.now() });
-  const reopened = history.open && store.range(history.open.seq, 1)[0];
-  if (reopened) await publish(reopened);
+  for (const bytes of history.open.flatMap(({ seq }) => store.range(seq, 1))) await publish(bytes);
 
   let stopping: Promise<void> | undefined;
   async function stop(): Promise<void> {

@@ -67,7 +67,7 @@ describe("createJob", () => {
     expect(folder.manifest).toMatchObject({
       name: "Test",
       objective: { kind: "classes", classes: 2 },
-      job: { steps: 3, rate: 0.01, deadlineMs: 2500 },
+      job: { steps: 3, rate: 0.01, deadlineMs: 2500, deadlineFloorMs: 2000 },
     });
     expect(folder.manifest.tensors.map(({ name, shape }) => ({ name, shape }))).toEqual([
       { name: "embeddings", shape: [3, 2] },

@@ -142,7 +142,7 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
     key: [...key],
     commitKey: publicHex,
     stateHash: stateHash(splitTensors(initial, built.tensors)),
-    staleness: 0,
+    staleness: spec.staleness,
     ...stored,
     tokenizer: tokenizerBlob,
     shardBytes,
@@ -160,6 +160,7 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
       rate: spec.rate,
       evaluateEvery: spec.evaluateEvery,
       deadlineMs: Math.round(spec.deadlineSeconds * 1000),
+      deadlineFloorMs: Math.round(Math.min(spec.deadlineFloorSeconds, spec.deadlineSeconds) * 1000),
       quorum: spec.quorum,
     },
   };

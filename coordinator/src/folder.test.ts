@@ -16,7 +16,17 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const SPEC: JobSpec = {
   ...{ name: "Job", model: "/m", tokenizer: "/t", train: "/a", heldout: "/b", maxTokens: 8, steps: 10, groups: 1, directionsLog2: 3 },
   ...{ batch: 4, epsilonLog2: -10, estimator: "one-sided", rule: "normalised", rate: 0.1, gains: [], evaluateEvery: 5 },
-  ...{ deadlineSeconds: 1, quorum: 0.5, seed: "s", objective: "classification", measure: "loss", on: "completion", packed: false },
+  ...{
+    staleness: 0,
+    deadlineSeconds: 1,
+    deadlineFloorSeconds: 1,
+    quorum: 0.5,
+    seed: "s",
+    objective: "classification",
+    measure: "loss",
+    on: "completion",
+    packed: false,
+  },
   ...{ trained: "full", columns: { text: "text", label: "label", value: "value", target: "target", inputs: {} } },
   sha256: { model: "11".repeat(32), tokenizer: "22".repeat(32), train: "33".repeat(32), heldout: "44".repeat(32) },
 };

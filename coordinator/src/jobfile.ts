@@ -131,7 +131,24 @@ export const jobFileSchema = z.strictObject({
     .describe("normalised: the step's projected gradients are divided by their rms"),
   rate: z.number().positive().max(1000).describe("theta moves by rate x projected gradient along each direction"),
   evaluateEvery: z.int().min(1).max(1_000_000).default(10).describe("steps between held-out evaluations; replicas are compared there"),
-  deadlineSeconds: z.number().min(0.1).max(3600).default(30).describe("how long a step waits for its slowest worker"),
+  staleness: z
+    .int()
+    .min(0)
+    .max(LIMITS.stalenessStepsMax)
+    .default(0)
+    .describe("commits that a step's parameters may lack; 1 hides a round trip as long as a step's work"),
+  deadlineSeconds: z
+    .number()
+    .min(0.1)
+    .max(3600)
+    .default(30)
+    .describe("how long a step waits at most for its slowest worker; shorter, by observed times, once there are some"),
+  deadlineFloorSeconds: z
+    .number()
+    .min(0.1)
+    .max(3600)
+    .default(2)
+    .describe("how long it waits at least, where that is less than deadlineSeconds"),
   quorum: z.number().min(0).max(1).default(0.5).describe("the share of a step's directions that suffices at the deadline"),
 });
 export type JobFile = z.output<typeof jobFileSchema>;

@@ -1,13 +1,19 @@
 /** Faults as they happen at home: killed, frozen and restarted processes. Whatever happens, all replicas end with the same bits. */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { commitPlain, splitTensors } from "@zoswarm/shared/zo/apply";
 import type { Commit } from "@zoswarm/shared/zo/commit";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { coordinatorArgs, createProcesses, joinAddress, type Running, workerArgs } from "./processes.ts";
 import { type TinyJob, writeTinyJob } from "./tinyjob.ts";
+
+/** The specification's own implementation, where there is a copy of it. */
+const REFERENCE = fileURLToPath(new URL("../../../shared/spec/reference.py", import.meta.url));
 
 const processes = createProcesses();
 let dir = "";
@@ -87,6 +93,33 @@ test("a coordinator that is killed goes on from what is durable, with the worker
   expect(Number(at)).toBeLessThan(steps);
   expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
 });
+
+test.each([1, 3])(
+  "with staleness %i steps overlap; killed workers and coordinators cost nothing, and every replay agrees",
+  async (staleness) => {
+    const steps = 400;
+    const job = await writeTinyJob(dir, { job: { steps, staleness, deadlineSeconds: 2 } });
+    const first = startCoordinator(job, ["--wait-for-workers", "2"]);
+    const address = await joinAddress(first);
+    const [ada, gone] = [startWorker(address, "ada"), startWorker(address, "alan")];
+    await first.line(/^step 9\//);
+    gone.kill("SIGKILL");
+    await gone.ended;
+    const alan = startWorker(address, "alan");
+    await alan.line(/^step \d+\//);
+    first.kill("SIGKILL");
+    await first.ended;
+    const port = /\/tcp\/(\d+)/.exec(address)?.[1];
+    const second = processes.start("coordinator", [
+      ...["run", job.job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
+      ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
+    ]);
+    const hash = await agreedHash(second, { ada, alan });
+    expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
+    if (existsSync(REFERENCE))
+      expect(execFileSync("python3", [REFERENCE, "replay", join(dir, "bundle")], { encoding: "utf8" })).toContain(hash);
+  },
+);
 
 test("a frozen worker costs the deadline, its directions count for nothing, and it catches up when it wakes", async () => {
   const job = await writeTinyJob(dir, { job: { steps: 60, deadlineSeconds: 0.5, quorum: 0.25, directionsLog2: 3 } });

@@ -113,9 +113,9 @@ export function createCheckers(objective: Objective) {
 
     /** The coordinator's counts, its open steps and the ledger tell the same. */
     round(round: Round, tally: Tally): void {
-      const open = round.open === null ? [] : [round.open];
       let answered = 0;
-      for (const step of open) {
+      for (const step of round.open) {
+        const announced = round.replica.history.open.find(({ head }) => head === step.head);
         insist(step.answers.size <= step.total, "bounded-queues", () => `step ${step.task.step} has more answers than slots`);
         const known = judged.get(step) ?? new Set();
         judged.set(step, known);
@@ -125,7 +125,7 @@ export function createCheckers(objective: Objective) {
           if (known.has(slot)) continue;
           known.add(slot);
           if (excused.has(`${step.head} ${slot} ${peerId}`)) continue;
-          const truth = truthOf(round.replica.history.branch);
+          const truth = truthOf(announced?.base ?? null);
           const key = `${truth.label} ${step.task.step} ${slot} ${losses.minus !== null}`;
           const right = genuine.get(key) ?? measureSlot(objective, truth.x, step.task, slot, losses.minus !== null);
           genuine.set(key, right);

@@ -211,8 +211,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
   function begin(): void {
     if (mutation?.noReopen !== true || disk.entries.length === 0) {
       enqueue({ kind: "started", nowMs: nowMs() });
-      const reopened = history.open && disk.entries[history.open.seq];
-      if (reopened) world.after(0, () => publish(reopened), life);
+      for (const { seq } of history.open) world.after(0, () => publish(disk.entries[seq] as Uint8Array), life);
     }
   }
   /** Fences the coordinator before it: nobody who has heard of this epoch listens to a lower one. */

@@ -43,7 +43,10 @@ export interface Faults {
 export interface Scenario {
   workers: number;
   elements: number;
-  job: Pick<Manifest["job"], "steps" | "groups" | "directionsLog2" | "estimator" | "rule" | "evaluateEvery" | "deadlineMs" | "quorum">;
+  job: Pick<
+    Manifest["job"],
+    "steps" | "groups" | "directionsLog2" | "estimator" | "rule" | "evaluateEvery" | "deadlineMs" | "deadlineFloorMs" | "quorum"
+  >;
   waitFor: number;
   coordinator: Machine;
   machines: Machine[];
@@ -80,6 +83,7 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       rule: random.pick(["plain", "normalised"] as const),
       evaluateEvery: random.whole(1, 5),
       deadlineMs: Math.round(random.magnitude(500, 8_000)),
+      deadlineFloorMs: 200,
       quorum: random.pick([0.25, 0.5, 0.75, 1]),
     },
     waitFor: random.whole(1, Math.max(1, Math.min(3, workers))),

@@ -53,7 +53,7 @@ export const MUTATIONS: Record<string, Mutation> = {
   "take-other-losses": {
     breaks: "genuine-losses",
     roundEffects(effects, round) {
-      for (const answer of round.open?.answers.values() ?? []) if (answer.losses) answer.losses.plus += 1e-9;
+      for (const answer of round.open.flatMap(({ answers }) => [...answers.values()])) if (answer.losses) answer.losses.plus += 1e-9;
       return effects;
     },
   },

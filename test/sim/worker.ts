@@ -111,6 +111,12 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       case "restore":
         unapplied.length = 0;
         return evaluator.reset(effect.commits, replica.history.branch, () => checkpoint(effect.step, done));
+      case "anew": {
+        unapplied.length = 0;
+        const step = effect.commits.at(-1)?.step;
+        evaluator.reset(effect.commits, step === undefined ? null : (replica.history.states.get(step) ?? null), () => {});
+        return done();
+      }
       case "checkpoint":
         return checkpoint(effect.step, done);
       case "resync":
@@ -132,7 +138,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
         return done();
       case "measure":
         return applyAll(() => {
-          const sides = sidesOf(effect.task, effect.slots, volunteer.open?.losses.keys() ?? []);
+          const sides = sidesOf(effect.task, effect.slots, effect.known);
           const { head } = effect;
           evaluator.measure(effect.task, sides, (losses, elapsedMs) => {
             if (evaluator.isTainted) for (const { slot } of losses) tainted.add(`${head} ${slot}`);

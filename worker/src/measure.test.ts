@@ -61,17 +61,16 @@ const task = (estimator: Task["estimator"]): Task => ({
   estimator,
 });
 
-const measuring = (own: number[] = []): Measuring => ({
+const measuring = (): Measuring => ({
   manifest: { job: { batch: 2 }, objective: OBJECTIVE } as Manifest,
   jobId: JOB_ID,
   evaluator,
   labels: Int32Array.from({ length: 8 }, (_, i) => i % 2),
   shards: { examples: async (indices) => indices.map((i) => EXAMPLES[i] as Example) },
-  own: () => own,
 });
 
-const measure = async (estimator: Task["estimator"], slots: number[], own?: number[], signal = new AbortController().signal) =>
-  (await measureSlots({ task: task(estimator), slots }, measuring(own), signal)).losses;
+const measure = async (estimator: Task["estimator"], slots: number[], known: number[] = [], signal = new AbortController().signal) =>
+  (await measureSlots({ task: task(estimator), slots, known }, measuring(), signal)).losses;
 
 describe("measureSlots", () => {
   it("gives each slot the loss of its own group and direction, whichever other slots are asked for", async () => {

@@ -13,14 +13,12 @@ export interface Measuring {
   /** Labels of the training examples. */
   labels: Int32Array;
   shards: Shards;
-  /** Slots of the open step that are this worker's already. */
-  own(): Iterable<number>;
 }
 
 /** The losses of `slots`, and how long they took; fewer losses where `signal` aborts it. */
 export async function measureSlots(
-  { task, slots }: Pick<Extract<VolunteerEffect, { kind: "measure" }>, "task" | "slots">,
-  { manifest, jobId, evaluator, labels, shards, own }: Measuring,
+  { task, slots, known: earlier }: Pick<Extract<VolunteerEffect, { kind: "measure" }>, "task" | "slots" | "known">,
+  { manifest, jobId, evaluator, labels, shards }: Measuring,
   signal: AbortSignal,
 ): Promise<{ losses: Loss[]; elapsedMs: number }> {
   const losses: Loss[] = [];
@@ -31,7 +29,7 @@ export async function measureSlots(
     const isHere = (slot: number) => slot >= first && slot < end;
     const here = slots.filter(isHere);
     // Below the least that can be centred, both sides of each direction are measured.
-    const known = new Set([...here, ...[...own()].filter(isHere)]);
+    const known = new Set([...here, ...earlier.filter(isHere)]);
     const estimator = task.estimator === "one-sided" && known.size < CENTRE_MIN ? "two-sided" : task.estimator;
     if (here.length > 0) {
       const drawn = batchOf({

@@ -176,6 +176,11 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       }
       case "restore":
         return restored(effect);
+      case "anew":
+        unapplied.length = 0;
+        // Not awaited: what is asked of the evaluator later stands behind it in its queue, and the loop hears and beats meanwhile.
+        evaluator.call("reset", { commits: effect.commits }).catch(failed.reject);
+        return;
       case "checkpoint":
         return checkpoint(effect.step);
       case "resync":
@@ -196,13 +201,10 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         session?.send(encodeWorkerFrame(effect.frame));
         return;
       case "measure":
-        await applyAll();
+        // The evaluator's queue keeps the order; the loop need not wait.
+        applyAll().catch(failed.reject);
         measuring = new AbortController();
-        measureSlots(
-          effect,
-          { manifest, jobId, evaluator, labels, shards, own: () => volunteer.open?.losses.keys() ?? [] },
-          measuring.signal,
-        )
+        measureSlots(effect, { manifest, jobId, evaluator, labels, shards }, measuring.signal)
           .catch((error: Error & { code?: string }) => unmeasured(error))
           .then((measured) => loop.enqueueOwn({ kind: "measured", head: effect.head, ...measured }))
           .catch(failed.reject);

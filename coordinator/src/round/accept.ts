@@ -19,6 +19,11 @@ export interface OpenStep {
   total: number;
   answers: Map<number, Answer>;
   openedMs: number;
+  /** By peer: slots that it may answer, and those of them that it was told to measure in its present session and has not reported. */
+  offered: Map<string, Set<number>>;
+  asked: Map<string, Set<number>>;
+  /** Peers that were given slots after the step was opened: they are not measured by its time. */
+  late: Set<string>;
 }
 
 export interface Judged {

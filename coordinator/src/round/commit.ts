@@ -24,7 +24,7 @@ const PEERS_PER_ENTRY = 256;
 export function commitOf(
   { job, tensors }: Manifest,
   roster: readonly { peerId: string }[],
-  { task, total, answers }: OpenStep,
+  { task, total, answers }: Pick<OpenStep, "task" | "total" | "answers">,
   nameOf: (peerId: string) => string,
 ): Commitment {
   const numbers = new Map(roster.map(({ peerId }, i) => [peerId, i + 1]));

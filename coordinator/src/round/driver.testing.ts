@@ -38,6 +38,7 @@ export function manifestOf(publicHex: string, job: Partial<Manifest["job"]>): Ma
       rate: 1e-3,
       evaluateEvery: 2,
       deadlineMs: 1000,
+      deadlineFloorMs: 1000,
       quorum: 0.5,
       ...job,
     },
@@ -56,22 +57,23 @@ export interface Driver {
   answer(
     peerId: string,
     slots: readonly number[],
-    options?: { nowMs?: number; head?: string; step?: number; loss?: number | null },
+    options?: { nowMs?: number; elapsedMs?: number; head?: string; step?: number; loss?: number | null },
   ): RoundEffect[];
   /** Ends every evaluation that is under way. */
   evaluated(): void;
+  /** What a worker is asked for in the oldest open step and has not answered. */
   slots(peerId: string): number[];
 }
 
 /** A round whose initial state is evaluated. */
 export function drive(
-  job: Partial<Manifest["job"]> = {},
+  { staleness = 0, ...job }: Partial<Manifest["job"]> & { staleness?: number } = {},
   waitFor = 1,
   ledger: readonly Uint8Array[] = [],
   pem = createCommitKey().privatePem,
 ): Driver & { pem: string } {
   const { key, publicHex } = readCommitKey(pem);
-  const manifest = manifestOf(publicHex, job);
+  const manifest = { ...manifestOf(publicHex, job), staleness };
   const jobId = sha256Hex(manifestBytes(manifest));
   const round = createRound(manifest, jobId, key, waitFor);
   for (const bytes of ledger) receive(round.replica, bytes, key, true);
@@ -102,7 +104,7 @@ export function drive(
       kept.feed({ kind: "joined", peerId, hello, nowMs });
       return kept.feed({ kind: "heartbeat", peerId, frame: { kind: "heartbeat", nextSeq: 0, state: "ready", checkpoint: null }, nowMs });
     },
-    answer(peerId, slots, { nowMs = 100, head = round.open?.head ?? HASH, step = round.open?.task.step ?? 0, loss } = {}) {
+    answer(peerId, slots, { nowMs = 100, elapsedMs = 100, head, step = round.open[0]?.task.step ?? 0, loss } = {}) {
       const losses = slots.map((slot) => ({
         slot,
         plus: loss === undefined ? 0.5 + slot / 100 : loss,
@@ -111,7 +113,10 @@ export function drive(
       return kept.feed({
         kind: "result",
         peerId,
-        frame: { kind: "result", step, assignment: 1, head, checkpoint: null, losses, elapsedMs: 1 },
+        frame: {
+          ...{ kind: "result", step, assignment: 1, checkpoint: null, losses, elapsedMs },
+          head: head ?? round.open.find(({ task }) => task.step === step)?.head ?? HASH,
+        },
         nowMs,
       });
     },
@@ -119,8 +124,7 @@ export function drive(
       for (const step of [...round.evaluating])
         kept.feed({ kind: "evaluated", step, stateHash: HASH, loss: 0.7, score: 0.5, examples: 2, nowMs: 0 });
     },
-    slots: (peerId) =>
-      (round.members.get(peerId)?.runs ?? []).flatMap(([start, count]) => Array.from({ length: count }, (_, i) => start + i)),
+    slots: (peerId) => [...(round.open[0]?.asked.get(peerId) ?? [])].sort((one, other) => one - other),
   };
   kept.feed({ kind: "started", nowMs: 0 });
   kept.evaluated();

@@ -45,7 +45,7 @@ test("a step is committed when all slots are in, and the next task rides on the 
     ["commit", 1],
   ]);
   expect(job.round.replica.history.credit).toEqual([0, 8]);
-  expect(job.round.open?.task.step).toBe(1);
+  expect(job.round.open[0]?.task.step).toBe(1);
 });
 
 test("a late result is late, a copy is answered as before, and neither counts twice", () => {
@@ -69,7 +69,7 @@ test("what is not asked for is refused with its code", () => {
   expect(codes(job.answer(A, job.slots(A), { head: "cd".repeat(32) }))).toEqual(["wrong-head"]);
   expect(codes(job.answer(A, job.slots(A), { step: 3 }))).toEqual(["unknown-step"]);
   expect(job.answer(C, [0])).toEqual([]);
-  expect(job.round.open?.answers.size).toBe(0);
+  expect(job.round.open[0]?.answers.size).toBe(0);
 });
 
 test("a loss that is not finite is an answer: its coefficient is 0 and nobody gets credit for it", () => {
@@ -197,7 +197,7 @@ test("a restart from the ledger reopens the very step, and a finished job stays 
   job.answer(A, all);
   const again = drive({}, 1, job.ledger, job.pem);
   expect(again.round.phase).toBe("open");
-  expect(again.round.open?.head).toBe(job.round.open?.head);
+  expect(again.round.open[0]?.head).toBe(job.round.open[0]?.head);
   again.join(B);
   again.answer(B, all);
   expect(commits(again)).toHaveLength(2);
@@ -215,10 +215,10 @@ test("whatever happens, every commit covers each slot once and steps ascend", ()
       const job = drive({ steps: 6 });
       for (const { what, who, at } of events) {
         const peer = peers[who] as string;
-        const offered = [...(job.round.members.get(peer)?.offered ?? [])];
+        const offered = [...(job.round.open[0]?.offered.get(peer) ?? [])];
         if (what === "join") job.join(peer);
         else if (what === "leave") job.feed({ kind: "left", peerId: peer, nowMs: 0 });
-        else if (what === "deadline") job.feed({ kind: "deadline", step: job.round.open?.task.step ?? 0, nowMs: 0 });
+        else if (what === "deadline") job.feed({ kind: "deadline", step: job.round.open[0]?.task.step ?? 0, nowMs: 0 });
         else if (offered.length > 0) job.answer(peer, what === "part" ? offered.slice(0, at) : offered);
         job.evaluated();
       }

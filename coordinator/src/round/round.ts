@@ -9,7 +9,8 @@ import { isCheckpoint, receive } from "@zoswarm/shared/replica/replica";
 import { judgeResult, type OpenStep } from "./accept.ts";
 import { slotsIn } from "./assign.ts";
 import { commitOf, taskOf } from "./commit.ts";
-import { allSlots, assign, deadlineOf, enlist, offer, pending, release } from "./slots.ts";
+import { observeMisses, observeShare, observeSpeed } from "./pace.ts";
+import { allSlots, ask, assign, deadlineOf, enlist, offer, pending, release } from "./slots.ts";
 import { activeMembers, type Member, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
 /** Changes `round` in place and returns the effects, to be performed in order. */
@@ -20,7 +21,7 @@ export function reduce(round: Round, event: RoundEvent): RoundEffect[] {
     case "joined":
       return onJoined(round, event);
     case "left":
-      return onLeft(round, event.peerId, event.nowMs);
+      return onLeft(round, event.peerId);
     case "heartbeat":
       return onHeartbeat(round, event);
     case "result":
@@ -39,7 +40,11 @@ function onStarted(round: Round, nowMs: number): RoundEffect[] {
   const here = stepOf(history.branch);
   const evaluate = (here === -1 || isCheckpoint(round.replica, here)) && !history.evaluations.some(({ step }) => step === here);
   const effects: RoundEffect[] = evaluate ? startEvaluation(round, here) : [];
-  if (history.open !== null) return [...effects, ...openStep(round, nowMs)];
+  if (history.open.length > 0) {
+    // Reopened as they were announced; tasks that a crash at the beginning left out follow.
+    for (const { task } of history.open) effects.push(...openStep(round, task.step, nowMs));
+    return [...effects, ...openMore(round)];
+  }
   if (history.lastStep >= round.manifest.job.steps - 1) {
     round.phase = "ending";
     return [...effects, ...endIfDone(round)];
@@ -64,23 +69,24 @@ function onJoined(round: Round, { peerId, hello }: Extract<RoundEvent, { kind: "
     state: "joining",
     checkpoint: null,
     runs: [],
-    offered: before?.offered ?? new Set(),
-    offeredMs: before?.offeredMs ?? 0,
     speed: before?.speed ?? null,
+    heardMs: 0,
+    missed: before?.missed ?? 0,
     counts: before?.counts ?? {},
   });
+  for (const open of round.open) open.asked.delete(peerId);
   round.changed = true;
   if (round.phase === "finished") return [{ kind: "dismiss", peerId, code: "finished", message: "The job is finished. Thank you." }];
   return [];
 }
 
-function onLeft(round: Round, peerId: string, nowMs: number): RoundEffect[] {
+function onLeft(round: Round, peerId: string): RoundEffect[] {
   const member = round.members.get(peerId);
   if (member === undefined) return [];
   member.state = "gone";
   round.changed = true;
   forgetGone(round);
-  return release(round, member, nowMs);
+  return release(round, member);
 }
 
 /** Members that left are shown for a while; the longest known go first. */
@@ -100,7 +106,7 @@ function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent,
   const is = frame.state === "ready" || frame.state === "evaluating";
   if (was && !is) {
     round.changed = true;
-    return release(round, member, nowMs);
+    return release(round, member);
   }
   return is && !was ? [...enlist(round, member, nowMs), ...openFirst(round)] : [];
 }
@@ -110,9 +116,19 @@ function openFirst(round: Round): RoundEffect[] {
   const { history } = round.replica;
   if (round.phase !== "gathering" || history.evaluations.length === 0 || activeMembers(round).length < round.waitFor) return [];
   round.phase = "announcing";
-  const { rate, epsilonLog2 } = round.manifest.job;
-  const task = taskOf(round.manifest, history.lastStep + 1);
-  return [...assign(round, task), { kind: "announce", entry: { kind: "rate", rate, epsilonLog2 }, task }];
+  return [...assign(round, taskOf(round.manifest, history.lastStep + 1)), ...openMore(round)];
+}
+
+/** Announces tasks until staleness + 1 are open: each on an entry, so that a restart finds it in the ledger. */
+function openMore({ manifest, replica: { history } }: Round): RoundEffect[] {
+  const { rate, epsilonLog2, steps } = manifest.job;
+  const first = (history.open.at(-1)?.task.step ?? history.lastStep) + 1;
+  const end = Math.min(steps, history.lastStep + 2 + manifest.staleness);
+  return Array.from({ length: Math.max(0, end - first) }, (_, i) => ({
+    kind: "announce" as const,
+    entry: { kind: "rate" as const, rate, epsilonLog2 },
+    task: taskOf(manifest, first + i),
+  }));
 }
 
 function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffect[] {
@@ -121,39 +137,55 @@ function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffec
   const out: RoundEffect[] = [];
   for (const effect of effects) {
     if (effect.kind === "checkpoint") out.push(...startEvaluation(round, effect.step));
-    else if (effect.kind === "task") out.push(...openStep(round, nowMs));
+    else if (effect.kind === "task") out.push(...openStep(round, effect.task.step, nowMs));
     else out.push(effect);
+    if (effect.kind === "apply") out.push(...onCommitted(round, nowMs));
+    if (effect.kind === "restore") {
+      round.open = [];
+      round.phase = "gathering";
+    }
   }
   const { history } = round.replica;
-  if (history.open === null && history.lastStep >= round.manifest.job.steps - 1) {
+  if (round.phase === "open") return [...out, ...commitNext(round, nowMs)];
+  if (history.open.length === 0 && history.lastStep >= round.manifest.job.steps - 1) {
     round.phase = "ending";
     out.push(...endIfDone(round));
   } else if (round.phase === "gathering") out.push(...openFirst(round));
   return out;
 }
 
-function openStep(round: Round, nowMs: number): RoundEffect[] {
-  const announced = round.replica.history.open;
-  if (announced === null) return [];
-  const { task, head } = announced;
-  const open: OpenStep = { task, head, total: slotsOf(task.groups), answers: new Map(), openedMs: nowMs };
-  round.open = open;
+/** The commit stands in the ledger: the next step has its turn. */
+function onCommitted(round: Round, nowMs: number): RoundEffect[] {
+  const next = round.open[0];
+  if (next === undefined) return [];
   round.phase = "open";
+  return [deadlineOf(round, next, next.openedMs, nowMs)];
+}
+
+function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
+  const announced = round.replica.history.open.find(({ task }) => task.step === step);
+  if (announced === undefined) return [];
+  const { task, head } = announced;
+  const open: OpenStep = {
+    ...{ task, head, total: slotsOf(task.groups), answers: new Map(), openedMs: nowMs },
+    ...{ offered: new Map(), asked: new Map(), late: new Set() },
+  };
+  round.open.push(open);
   // The roster may have changed since the task was announced.
   const effects = round.changed ? assign(round, task) : [];
-  for (const member of round.members.values()) {
-    member.offered = new Set(slotsIn(member.runs));
-    member.offeredMs = nowMs;
-  }
-  return [...effects, deadlineOf(round, open)];
+  for (const { peerId, runs } of activeMembers(round)) ask(open, peerId, slotsIn(runs));
+  if (round.open.length > 1) return effects;
+  round.phase = "open";
+  return [...effects, deadlineOf(round, open, nowMs, nowMs)];
 }
 
 function onResult(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { kind: "result" }>): RoundEffect[] {
   const member = round.members.get(peerId);
   if (member === undefined || member.state === "gone") return [];
   member.checkpoint = frame.checkpoint ?? member.checkpoint;
-  const worker = { offered: member.offered, diverged: agreementOf(round, member) === "differs" };
-  const { code, counts, accepted, fresh } = judgeResult(frame, peerId, round.open, round.replica.history.lastStep, worker);
+  const open = round.open.find(({ task }) => task.step === frame.step) ?? null;
+  const worker = { offered: open?.offered.get(peerId) ?? new Set<number>(), diverged: agreementOf(round, member) === "differs" };
+  const { code, counts, accepted, fresh } = judgeResult(frame, peerId, open, round.replica.history.lastStep, worker);
   for (const [each, n] of Object.entries(counts) as [ResultCode, number][]) {
     member.counts[each] = (member.counts[each] ?? 0) + n;
     round.counts[each] = (round.counts[each] ?? 0) + n;
@@ -163,13 +195,17 @@ function onResult(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { 
     if (member.state !== "diverged") round.divergences++;
     member.state = "diverged";
     round.changed = true;
-    return [...effects, ...release(round, member, nowMs)];
+    return [...effects, ...release(round, member)];
   }
-  if (fresh === 0 || round.open === null) return effects;
+  if (open === null || code === "wrong-head") return effects;
+  const asked = open.asked.get(peerId);
+  const was = asked?.size ?? 0;
+  for (const { slot } of frame.losses) asked?.delete(slot);
+  if (was > 0 && asked?.size === 0 && !open.late.has(peerId)) observeShare(round, member, open, nowMs);
+  if (was > 0) observeSpeed(member, open, frame.losses.length, frame.elapsedMs, nowMs);
+  if (fresh === 0) return effects;
   round.forwards += frame.losses.reduce((n, { minus }) => n + (minus === null ? 1 : 2), 0);
-  const speed = frame.losses.length / Math.max(0.001, (nowMs - member.offeredMs) / 1000);
-  member.speed = member.speed === null ? speed : (member.speed + speed) / 2;
-  return round.open.answers.size === round.open.total ? [...effects, ...commitStep(round)] : effects;
+  return [...effects, ...commitNext(round, nowMs)];
 }
 
 /** Whether a member's last reported checkpoint is the state that the ledger states. */
@@ -180,26 +216,34 @@ export function agreementOf(round: Round, { checkpoint }: Pick<Member, "checkpoi
 }
 
 function onDeadline(round: Round, { step, nowMs }: Extract<RoundEvent, { kind: "deadline" }>): RoundEffect[] {
-  const { open } = round;
-  if (open === null || open.task.step !== step) return [];
+  const open = round.open[0];
+  if (open === undefined || round.phase !== "open" || open.task.step !== step) return [];
   const members = activeMembers(round);
   const answered = [...open.answers.values()].filter(({ losses }) => losses !== null).length;
-  if (answered > 0 && answered >= Math.ceil(round.manifest.job.quorum * open.total)) return commitStep(round);
+  if (answered > 0 && answered >= Math.ceil(round.manifest.job.quorum * open.total)) return commitStep(round, open, nowMs);
   if (members.length === 0) return [];
-  const done = members.filter(({ offered }) => pending(open, offered).length === 0);
+  const done = members.filter(({ peerId }) => pending(open, open.asked.get(peerId) ?? []).length === 0);
   const left = pending(open, allSlots(open));
-  return [...(done.length > 0 ? offer(round, open, left, done, nowMs) : []), deadlineOf(round, open)];
+  return [...(done.length > 0 ? offer(round, open, left, done) : []), deadlineOf(round, open, nowMs, nowMs)];
 }
 
-function commitStep(round: Round): RoundEffect[] {
-  const { open, manifest, replica } = round;
-  if (open === null) return [];
-  round.open = null;
+/** Commits the oldest open step where all its slots are in and no commit is on its way to the ledger. */
+function commitNext(round: Round, nowMs: number): RoundEffect[] {
+  const open = round.open[0];
+  const complete = open !== undefined && open.answers.size === open.total;
+  return complete && round.phase === "open" ? commitStep(round, open, nowMs) : [];
+}
+
+function commitStep(round: Round, open: OpenStep, nowMs: number): RoundEffect[] {
+  const { manifest, replica } = round;
+  round.open.shift();
   round.phase = "announcing";
+  observeMisses(round, open, nowMs);
   const names = new Map([...round.members.values()].map(({ peerId, name }) => [peerId, name]));
   const { rosters, commit, signal } = commitOf(manifest, replica.history.roster, open, (peerId) => names.get(peerId) ?? "");
   round.signal = signal;
-  const task = commit.step + 1 < manifest.job.steps ? taskOf(manifest, commit.step + 1) : null;
+  const next = commit.step + 1 + manifest.staleness;
+  const task = next < manifest.job.steps ? taskOf(manifest, next) : null;
   return [
     ...(task === null ? [] : assign(round, task)),
     ...rosters.map((entry) => ({ kind: "announce" as const, entry, task: null })),

@@ -1,88 +1,129 @@
 /**
  * Slots of a round: shared before a task is announced, offered again when somebody leaves, given to newcomers. Every change is told to
- * those whom it concerns; `offered` remembers what each may answer in the open step.
+ * those whom it concerns; each open step remembers what each peer may answer in it and was asked for.
  */
 import { slotsOf, type Task } from "@zoswarm/shared/protocol/announcement";
+import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
 import type { OpenStep } from "./accept.ts";
-import { type Candidate, runsOf, shareSlots, slotsIn, slowestOf } from "./assign.ts";
+import { type Candidate, type Run, runsOf, shareSlots, slotsIn, slowestOf } from "./assign.ts";
+import { deadlineMsOf, isOnProbation } from "./pace.ts";
 import { activeMembers, type Member, type Round, type RoundEffect } from "./state.ts";
 
-/** Offers what a member leaves unanswered in the open step to the others. */
-export function release(round: Round, member: Member, nowMs: number): RoundEffect[] {
-  const { open } = round;
+/**
+ * Offers what a member leaves unanswered in the open steps to the others. In a step that is not the newest, those who have done their
+ * share have moved on and would have to go back: they are not asked, and the deadline decides.
+ */
+export function release(round: Round, member: Member): RoundEffect[] {
   member.runs = [];
-  if (open === null) return [];
-  const covered = new Set(activeMembers(round).flatMap(({ runs }) => slotsIn(runs)));
-  const left = pending(open, member.offered).filter((slot) => !covered.has(slot));
-  return left.length === 0 ? [] : offer(round, open, left, activeMembers(round), nowMs);
+  return round.open.flatMap((open) => {
+    const left = pending(open, open.asked.get(member.peerId) ?? []);
+    open.asked.delete(member.peerId);
+    const covered = coveredIn(round, open);
+    const uncovered = left.filter((slot) => !covered.has(slot));
+    const isNewest = open === round.open.at(-1);
+    const others = activeMembers(round).filter(({ peerId }) => isNewest || (open.asked.get(peerId)?.size ?? 0) > 0);
+    return uncovered.length === 0 ? [] : offer(round, open, uncovered, others);
+  });
 }
 
 export function pending(open: OpenStep, slots: Iterable<number>): number[] {
   return [...slots].filter((slot) => slot < open.total && !open.answers.has(slot)).sort((one, other) => one - other);
 }
 
-/** Gives `slots` of the open step to members on top of what they have, and tells them. */
-export function offer(round: Round, open: OpenStep, slots: readonly number[], members: readonly Member[], nowMs: number): RoundEffect[] {
+/** Slots that somebody who counts is at; members on probation do not. */
+function coveredIn(round: Round, open: OpenStep, except?: Member): Set<number> {
+  const others = activeMembers(round).filter((other) => other !== except && !isOnProbation(other));
+  return new Set(others.flatMap(({ peerId }) => [...(open.asked.get(peerId) ?? [])]));
+}
+
+/** Gives `slots` of one open step to members on top of what they have, and tells them. */
+export function offer(round: Round, open: OpenStep, slots: readonly number[], members: readonly Member[]): RoundEffect[] {
   const shares = shareSlots(slots, members.map(candidateOf), false);
   round.version++;
   round.changed = true;
   return members.flatMap((member) => {
     const share = shares.get(member.peerId) ?? [];
     if (share.length === 0) return [];
-    for (const slot of share) member.offered.add(slot);
-    member.runs = runsOf(new Set([...slotsIn(member.runs), ...share]));
-    member.offeredMs = nowMs;
-    return [slotsFrame(round, member, open.task.step)];
+    ask(open, member.peerId, share);
+    open.late.add(member.peerId);
+    const { step } = open.task;
+    return [slotsFrame(round, member, step, step, runsOf(share))];
   });
+}
+
+/** Remembers that a peer may answer these slots and was told to. */
+export function ask(open: OpenStep, peerId: string, slots: readonly number[]): void {
+  for (const each of [open.offered, open.asked]) each.set(peerId, new Set([...(each.get(peerId) ?? []), ...slots]));
 }
 
 const candidateOf = ({ peerId, speed }: Member): Candidate => ({ id: peerId, speed });
 
-export function slotsFrame(round: Round, { peerId, runs }: Member, fromStep: number): RoundEffect {
-  const frame = { kind: "slots" as const, version: round.version, fromStep, deadlineMs: round.manifest.job.deadlineMs, runs };
+function slotsFrame(round: Round, { peerId }: Member, fromStep: number, toStep: number | null, runs: Run[]): RoundEffect {
+  const frame = { kind: "slots" as const, version: round.version, fromStep, toStep, deadlineMs: deadlineMsOf(round), runs };
   return { kind: "send", peerId, frame };
 }
 
-/** Takes a member that has become ready into the open step. */
+/**
+ * Takes a member that has become ready into the newest open step; into older ones as far as it was asked before and may have the
+ * answers, or where there is nobody else.
+ */
 export function enlist(round: Round, member: Member, nowMs: number): RoundEffect[] {
   round.changed = true;
-  const { open } = round;
-  if (open === null) return [];
-  const covered = new Set(activeMembers(round).flatMap((other) => (other === member ? [] : slotsIn(other.runs))));
-  const unclaimed = pending(open, allSlots(open)).filter((slot) => !covered.has(slot));
-  const busiest = activeMembers(round)
-    .filter((other) => other !== member)
-    .map((other) => pending(open, slotsIn(other.runs)))
-    .reduce((most, slots) => (slots.length > most.length ? slots : most), []);
-  const slots = unclaimed.length > 0 ? unclaimed : busiest.slice(Math.ceil(busiest.length / 2));
-  const effects = slots.length > 0 ? offer(round, open, slots, [member], nowMs) : [];
-  return activeMembers(round).length === 1 ? [...effects, deadlineOf(round, open)] : effects;
+  const oldest = round.open[0];
+  const newest = round.open.at(-1);
+  if (oldest === undefined) return [];
+  const alone = activeMembers(round).length === 1;
+  const effects = round.open.flatMap((open) => {
+    const covered = coveredIn(round, open, member);
+    const unclaimed = pending(open, allSlots(open)).filter((slot) => !covered.has(slot));
+    if (open !== newest && !alone) {
+      const before = unclaimed.filter((slot) => open.offered.get(member.peerId)?.has(slot));
+      return before.length > 0 ? offer(round, open, before, [member]) : [];
+    }
+    const busiest = activeMembers(round)
+      .filter((other) => other !== member)
+      .map(({ peerId }) => pending(open, open.asked.get(peerId) ?? []))
+      .reduce((most, slots) => (slots.length > most.length ? slots : most), []);
+    const slots = unclaimed.length > 0 ? unclaimed : busiest.slice(Math.ceil(busiest.length / 2));
+    return slots.length > 0 ? offer(round, open, slots, [member]) : [];
+  });
+  return alone ? [...effects, deadlineOf(round, oldest, nowMs, nowMs)] : effects;
 }
 
 export const allSlots = ({ total }: OpenStep) => Array.from({ length: total }, (_, slot) => slot);
 
-export function deadlineOf(round: Round, open: OpenStep): RoundEffect {
-  return { kind: "deadline", step: open.task.step, afterMs: round.manifest.job.deadlineMs };
+/** The deadline of the oldest open step, counted from `sinceMs`: the others wait for their turn, since commits are in order. */
+export function deadlineOf(round: Round, { task }: OpenStep, sinceMs: number, nowMs: number): RoundEffect {
+  return { kind: "deadline", step: task.step, afterMs: Math.max(1, Math.round(sinceMs + deadlineMsOf(round) - nowMs)) };
 }
 
 /** A new assignment pays when it shortens the slowest share by this much; slots persist otherwise. */
 const WORTH = 0.8;
 
-/** Shares all slots of a coming task anew, before it is announced, where the roster changed, or where what is known of speeds makes it worth it. */
+/**
+ * Shares all slots of a coming task anew, before it is announced, where the roster changed, or where what is known of speeds makes it
+ * worth it. Members on probation get the first slots of the largest share as well as its owner. Only changes are told.
+ */
 export function assign(round: Round, task: Task): RoundEffect[] {
   const members = activeMembers(round);
   if (members.length === 0) return [];
-  const candidates = members.map(candidateOf);
+  const counting = members.filter((member) => !isOnProbation(member));
+  const candidates = (counting.length > 0 ? counting : members).map(candidateOf);
   const slots = Array.from({ length: slotsOf(task.groups) }, (_, slot) => slot);
   const shares = shareSlots(slots, candidates, task.estimator === "one-sided");
+  const largest = [...shares.values()].reduce((most, share) => (share.length > most.length ? share : most), []);
+  const small = largest.slice(0, task.estimator === "one-sided" ? CENTRE_MIN : 1);
+  const shareOf = (member: Member) => shares.get(member.peerId) ?? (counting.length > 0 && isOnProbation(member) ? small : []);
   if (!round.changed) {
     const now = new Map(members.map(({ peerId, runs }) => [peerId, slotsIn(runs)]));
     if (slowestOf(shares, candidates) >= WORTH * slowestOf(now, candidates)) return [];
   }
   round.changed = false;
   round.version++;
-  return members.map((member) => {
-    member.runs = runsOf(shares.get(member.peerId) ?? []);
-    return slotsFrame(round, member, task.step);
+  return members.flatMap((member) => {
+    const before = member.runs;
+    member.runs = runsOf(shareOf(member));
+    if (JSON.stringify(before) === JSON.stringify(member.runs)) return [];
+    return [slotsFrame(round, member, task.step, null, member.runs)];
   });
 }

@@ -18,11 +18,12 @@ export interface Member {
   checkpoint: Checkpoint | null;
   /** Slots in every step, from the last assignment on. */
   runs: Run[];
-  /** Slots of the open step that it may answer: its own, and those of others that were offered to it as well. */
-  offered: Set<number>;
-  offeredMs: number;
   /** Slots per second, smoothed. */
   speed: number | null;
+  /** When its last result that counted came. */
+  heardMs: number;
+  /** Deadlines missed in a row. */
+  missed: number;
   counts: Partial<Record<ResultCode, number>>;
 }
 
@@ -33,12 +34,15 @@ export interface Round {
   /** The first step opens when so many workers are ready. */
   waitFor: number;
   phase: "gathering" | "announcing" | "open" | "ending" | "finished";
-  open: OpenStep | null;
+  /** Steps that are announced and not committed, oldest first: one more than the job's staleness. */
+  open: OpenStep[];
   members: Map<string, Member>;
   /** Version of the newest assignment. */
   version: number;
   /** The roster changed since the last assignment. */
   changed: boolean;
+  /** How long the newest shares took, from their step's opening, in milliseconds. */
+  times: number[];
   /** Steps whose held-out evaluation is under way. */
   evaluating: Set<number>;
   /** Losses by outcome, and forward passes behind the accepted ones, since this process started. */
@@ -77,10 +81,11 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     commitKey,
     waitFor,
     phase: "gathering",
-    open: null,
+    open: [],
     members: new Map(),
     version: 0,
     changed: true,
+    times: [],
     evaluating: new Set(),
     counts: {},
     forwards: 0,

@@ -21,7 +21,7 @@ const codeOf = (extended: Extended) => (extended.ok ? "ok" : extended.code);
 
 test("before the first entry the chain begins at the job's id, and the state is the initial one", () => {
   const { history } = ledger();
-  expect(history).toMatchObject({ nextSeq: 0, headHash: JOB_ID, epoch: 0, lastStep: -1, open: null, credit: [0] });
+  expect(history).toMatchObject({ nextSeq: 0, headHash: JOB_ID, epoch: 0, lastStep: -1, open: [], credit: [0] });
   expect([stepOf(history.branch), stepsOf(history)]).toEqual([-1, []]);
 });
 
@@ -34,8 +34,8 @@ test("each entry moves the head by one place, to its own hash and epoch; a task 
   expect([history.nextSeq, history.headHash, history.epoch]).toEqual([3, chain.prevHash, 3]);
   const { open, ...kept } = structuredClone(history);
   add(null, taskOf(0), 3);
-  expect(open).toBe(null);
-  expect(history).toEqual({ ...kept, open: { task: taskOf(0), head: expect.any(String), seq: 3 } });
+  expect(open).toEqual([]);
+  expect(history).toEqual({ ...kept, open: [{ task: taskOf(0), head: expect.any(String), seq: 3, base: null }] });
 });
 
 test("the roster grows in order of appearance, and whoever is new has no credit", () => {
@@ -101,24 +101,39 @@ test("evaluations are kept in the ledger's order, also one that comes after late
   expect(stepsOf(history)).toEqual([0, 1]);
 });
 
-test("a task is open under the hash of the payload that carried it, until the next task, or a commit or restore without one", () => {
+test("a task is open under the hash of the payload that carried it, until it is committed, or a restore", () => {
   const { chain, history, add } = ledger();
   const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -8 };
   add(rate, taskOf(0));
-  const opened = { task: taskOf(0), head: chain.prevHash, seq: 0 };
-  expect(history.open).toEqual(opened);
+  const opened = { task: taskOf(0), head: chain.prevHash, seq: 0, base: null };
+  expect(history.open).toEqual([opened]);
   for (const entry of [rosterOf("ada"), evaluationOf(-1), rate]) add(entry);
   add({ kind: "epoch", epoch: 1 }, null, 1);
-  expect(history.open).toEqual(opened);
+  expect(history.open).toEqual([opened]);
   add(commitOf(0), taskOf(1), 1);
-  expect(history.open).toEqual({ task: taskOf(1), head: chain.prevHash, seq: 5 });
+  expect(history.open).toEqual([{ task: taskOf(1), head: chain.prevHash, seq: 5, base: history.branch }]);
   add(commitOf(1), null, 1);
-  expect(history.open).toBe(null);
+  expect(history.open).toEqual([]);
   add(rosterOf("bob"), taskOf(2), 1);
   add(restoreOf(0), null, 1);
-  expect(history.open).toBe(null);
+  expect(history.open).toEqual([]);
   add(restoreOf(1), taskOf(2), 1);
-  expect(history.open?.task).toEqual(taskOf(2));
+  expect(history.open.map(({ task }) => task)).toEqual([taskOf(2)]);
+});
+
+test("several tasks may be open, each with the state that the ledger stood at when it came; a commit closes its own, a restore all", () => {
+  const { history, add } = ledger();
+  const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -8 };
+  for (const step of [0, 1]) add(rate, taskOf(step));
+  for (const step of [0, 1, 2]) add(commitOf(step), taskOf(step + 2));
+  expect(history.open.map(({ task, seq, base }) => [task.step, seq, stepOf(base)])).toEqual([
+    [3, 3, 1],
+    [4, 4, 2],
+  ]);
+  add(commitOf(3));
+  expect(history.open.map(({ task }) => task.step)).toEqual([4]);
+  add(restoreOf(0));
+  expect(history.open).toEqual([]);
 });
 
 test("a restore returns to the state of a step or to the initial one, and what was committed stays in curve and credit", () => {

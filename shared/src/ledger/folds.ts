@@ -43,8 +43,17 @@ export interface History {
   credit: number[];
   losses: LossPoint[];
   evaluations: EvaluationPoint[];
-  /** The newest task and the hash of the payload that carried it; null once a step ends the job. */
-  open: { task: Task; head: string; seq: number } | null;
+  /** Tasks without a commit, oldest first: none once the last step is committed, several where the job's staleness is not 0. */
+  open: OpenTask[];
+}
+
+export interface OpenTask {
+  task: Task;
+  /** Hash of the payload that carried it, and that payload's place. */
+  head: string;
+  seq: number;
+  /** The state that it is measured at: where the ledger stood when it was announced. */
+  base: BranchNode | null;
 }
 
 /** The history before the first entry: the chain begins at the job's id. */
@@ -60,7 +69,7 @@ export function emptyHistory(jobId: string): History {
     credit: [0],
     losses: [],
     evaluations: [],
-    open: null,
+    open: [],
   };
 }
 
@@ -82,8 +91,10 @@ export function extend(history: History, announcement: Announcement): Extended {
     history.headHash = hash;
     history.epoch = epoch;
   }
-  if (task !== null) history.open = { task, head: hash, seq };
-  else if (entry?.kind === "commit" || entry?.kind === "restore") history.open = null;
+  if (entry?.kind === "commit") history.open = history.open.filter((open) => open.task.step > entry.step);
+  if (entry?.kind === "restore") history.open = [];
+  if (task !== null)
+    history.open = [...history.open.filter((open) => open.task.step < task.step), { task, head: hash, seq, base: history.branch }];
   return { ok: true };
 }
 

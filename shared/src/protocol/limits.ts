@@ -86,6 +86,8 @@ export const LIMITS = {
   /** Groups of one step, and directions of one step over all its groups. */
   groupsPerStepMax: 64,
   directionsPerStepMax: 65_536,
+  /** Commits that a task's parameters may lack: so many and one more steps are open at once. */
+  stalenessStepsMax: 8,
   /** Runs of slots in one assignment. */
   slotRunsMax: 1_024,
   /** Elements of one input of a model for one example of one token. */

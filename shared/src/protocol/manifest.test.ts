@@ -15,7 +15,7 @@ const MANIFEST: Manifest = {
   tensors: [{ name: "w", shape: [2, 3], q: 22, gain: 0 }],
   job: {
     ...{ steps: 5, groups: 2, directionsLog2: 3, batch: 2, epsilonLog2: -10, estimator: "two-sided", rule: "normalised", rate: 0.01 },
-    ...{ evaluateEvery: 1, deadlineMs: 1000, quorum: 0.5 },
+    ...{ evaluateEvery: 1, deadlineMs: 1000, deadlineFloorMs: 1000, quorum: 0.5 },
   },
 };
 const read = (change: Record<string, unknown>) => readManifest(manifestBytes({ ...MANIFEST, ...change } as Manifest));

@@ -94,7 +94,8 @@ export const manifestSchema = z.strictObject({
   key: z.tuple([u32, u32, u32, u32]),
   commitKey: hex32,
   stateHash: hex32,
-  staleness: z.literal(0),
+  /** Task t is measured at the state after commit t - 1 - staleness. */
+  staleness: z.int().min(0).max(LIMITS.stalenessStepsMax),
   /** The graph: weights that are trained are inputs, large ones that are not lie in `frozen`. */
   model: blob,
   frozen: blob.nullable(),
@@ -120,7 +121,9 @@ export const manifestSchema = z.strictObject({
     rule: z.enum(["plain", "normalised"]),
     rate: z.number().positive().max(1e3),
     evaluateEvery: z.int().min(1).max(1e6),
+    /** How long a step waits at most, and at least. */
     deadlineMs: z.int().min(100).max(3_600_000),
+    deadlineFloorMs: z.int().min(100).max(3_600_000),
     quorum: z.number().min(0).max(1),
   }),
 });

@@ -109,6 +109,7 @@ const slots = z
     z.literal(1),
     u32,
     stepNumber,
+    stepNumber.nullable(),
     z.int().min(1).max(3_600_000),
     z
       .array(
@@ -125,7 +126,15 @@ const slots = z
         runs.every(([start, count], i) => start >= (i === 0 ? 0 : sumOf(runs[i - 1])) && start + count <= LIMITS.directionsPerStepMax),
       ),
   ])
-  .transform(([, version, fromStep, deadlineMs, runs]) => ({ kind: "slots" as const, version, fromStep, deadlineMs, runs }));
+  .transform(([, version, fromStep, toStep, deadlineMs, runs]) => ({
+    kind: "slots" as const,
+    version,
+    fromStep,
+    /** The last step it is for: then on top of the others. Null: of all steps from `fromStep` on, in the place of earlier ones. */
+    toStep,
+    deadlineMs,
+    runs,
+  }));
 
 const repair = z
   .tuple([z.literal(2), z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.announcementBytesMax)])
@@ -188,7 +197,7 @@ export function encodeCoordinatorFrame(frame: CoordinatorFrame): Uint8Array {
     case "welcome":
       return encode([0, frame.manifest, frame.nextSeq, frame.donors]);
     case "slots":
-      return encode([1, frame.version, frame.fromStep, frame.deadlineMs, frame.runs]);
+      return encode([1, frame.version, frame.fromStep, frame.toStep, frame.deadlineMs, frame.runs]);
     case "repair":
       return encode([2, frame.announcement]);
     case "verdict":

@@ -117,7 +117,7 @@ test("a task without an entry is known and not kept, and the next entry takes it
     code: "applied",
     effects: [{ kind: "task", task: taskOf(0, 3), head: announcement.hash }],
   });
-  expect([replica.history.nextSeq, replica.hashes, slotsOf(replica.history.open?.task.groups ?? [])]).toEqual([0, [], 8]);
+  expect([replica.history.nextSeq, replica.hashes, slotsOf(replica.history.open[0]?.task.groups ?? [])]).toEqual([0, [], 8]);
   expect(hear(replica, chain.next(commitOf(0))).code).toBe("applied");
 });
 
@@ -165,7 +165,7 @@ test("two validly signed histories stop it: it says where they differ, and follo
   ]);
   expect(replica.stopped).toBe(effects[0]?.kind === "stop" && effects[0].message);
   for (const each of [chain, other]) expect(hear(replica, each.next(commitOf(1), taskOf(2)))).toEqual({ code: "old", effects: [] });
-  expect([standsAt(replica), replica.history.nextSeq, replica.history.open]).toEqual([0, 2, null]);
+  expect([standsAt(replica), replica.history.nextSeq, replica.history.open]).toEqual([0, 2, []]);
 });
 
 test("a next entry that stands on another history than its own stops it just so", () => {

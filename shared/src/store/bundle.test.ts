@@ -36,7 +36,7 @@ const MANIFEST: Manifest = {
   tensors: TENSORS.map((each) => ({ ...each, shape: [...each.shape] })),
   job: {
     ...{ steps: 5, groups: 2, directionsLog2: 3, batch: 2, epsilonLog2: -10, estimator: "two-sided", rule: "normalised", rate: 0.01 },
-    ...{ evaluateEvery: 1, deadlineMs: 1000, quorum: 0.5 },
+    ...{ evaluateEvery: 1, deadlineMs: 1000, deadlineFloorMs: 1000, quorum: 0.5 },
   },
 };
 const MANIFEST_BYTES = manifestBytes(MANIFEST);

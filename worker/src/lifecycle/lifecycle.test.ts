@@ -31,7 +31,7 @@ function volunteer(onDisk: readonly Announcement[] = [], chain = startChain()) {
     announce: (entry: Entry | null, task?: Task, source?: "range" | "disk") => hear(chain.next(entry, task), source),
     online: () => [...feed({ kind: "online" }), ...feed({ kind: "caught-up" })],
     slots: (runs: [number, number][], fromStep = 0, version = 1) =>
-      feed({ kind: "slots", frame: { kind: "slots", version, fromStep, deadlineMs: 1000, runs } }),
+      feed({ kind: "slots", frame: { kind: "slots", version, fromStep, toStep: null, deadlineMs: 1000, runs } }),
     /** Ends the running measurement with losses of `slots`, by default those that it was started for. */
     measured: (slots = me.measuring?.slots ?? [], head = me.measuring?.head ?? HASH) =>
       feed({ kind: "measured", head, losses: slots.map(lossOf), elapsedMs: 70 }),
@@ -145,7 +145,7 @@ test("the next step aborts the running measurement, once, and is measured when t
 
 test("an entry that leaves the step open, a repeat and what is refused abort nothing", () => {
   const { me, chain, announce, feed, hear } = measuring();
-  const open = me.open;
+  const open = me.open[0];
   for (const effects of [
     announce(rosterOf("ada")),
     announce(evaluationOf(-1)),
@@ -153,7 +153,7 @@ test("an entry that leaves the step open, a repeat and what is refused abort not
     feed({ kind: "announcement", bytes: Uint8Array.of(0xc1), source: "gossip" }),
   ])
     expect(kinds(effects).filter((kind) => kind === "abort" || kind === "measure")).toEqual([]);
-  expect(me.open).toBe(open);
+  expect(me.open[0]).toBe(open);
   chain.next(rosterOf("bob"));
   expect(announce(rosterOf("cleo"))).toEqual([
     { kind: "outcome", code: "gap" },
@@ -165,7 +165,7 @@ test("a restore without a task ends the step: its measurement is aborted and not
   const { me, announce, measured } = measuring();
   expect(kinds(announce(restoreOf(-1)))).toEqual(["outcome", "abort", "append", "restore"]);
   expect(measured()).toEqual([]);
-  expect([me.open, me.measuring, me.state]).toEqual([null, null, "ready"]);
+  expect([me.open, me.measuring, me.state]).toEqual([[], null, "ready"]);
   expect(measures(announce(rate, task(1)))).toEqual([[1, [2, 3, 4, 5]]]);
 });
 
@@ -243,7 +243,7 @@ test("the step that is open in the ledger on disk is taken up, and nobody needs 
   expect(sent(measured(), "result")).toMatchObject([{ step: 1, head: onDisk[1]?.hash }]);
   const last = chain.next(commitOf(1, [[0, 8]]));
   expect(kinds(hear(last))).toEqual(["outcome", "append", "apply", "checkpoint"]);
-  expect(volunteer([...onDisk, last]).me.open).toBe(null);
+  expect(volunteer([...onDisk, last]).me.open).toEqual([]);
 });
 
 /** One that measures for step 2 with a checkpoint after step 1 whose hash is not what the ledger will state. */

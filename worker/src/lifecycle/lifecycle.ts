@@ -3,10 +3,13 @@
  * arrive inside events; the shell performs the effects in order.
  */
 import type { KeyObject } from "node:crypto";
-import type { Task } from "@zoswarm/shared/protocol/announcement";
+import type { BranchNode, OpenTask } from "@zoswarm/shared/ledger/folds";
+import { slotsOf, type Task } from "@zoswarm/shared/protocol/announcement";
 import type { AnnouncementCode } from "@zoswarm/shared/protocol/codes";
 import type { Checkpoint, CoordinatorFrame, WorkerFrame, WorkerState } from "@zoswarm/shared/protocol/messages";
 import { type Replica, type ReplicaEffect, receive } from "@zoswarm/shared/replica/replica";
+import { type Move, pathOf } from "./path.ts";
+import { type Slots, slotsOfStep, withFrame } from "./slots.ts";
 
 export interface Loss {
   slot: number;
@@ -14,13 +17,22 @@ export interface Loss {
   minus: number | null;
 }
 
+/** An open task, and what of it is measured. */
+export interface OpenWork extends OpenTask {
+  losses: Map<number, Loss>;
+  elapsedMs: number;
+}
+
 export interface Volunteer {
   replica: Replica;
   state: WorkerState;
   online: boolean;
-  slots: Extract<CoordinatorFrame, { kind: "slots" }> | null;
-  /** The step announced last, and what of it is measured. */
-  open: { task: Task; head: string; losses: Map<number, Loss>; elapsedMs: number } | null;
+  /** Null until the coordinator of this session has said. */
+  slots: Slots | null;
+  /** Oldest first. */
+  open: OpenWork[];
+  /** Where the parameters stand: at the base of what is measured, and with nothing left to measure at the ledger's end. */
+  theta: BranchNode | null;
   measuring: { head: string; slots: number[] } | null;
   checkpoint: Checkpoint | null;
   /** Checkpoints in a row whose hash was not the ledger's. */
@@ -41,28 +53,32 @@ export type VolunteerEvent =
 
 export type VolunteerEffect =
   | Exclude<ReplicaEffect, { kind: "compare" }>
+  | Move
   /** Make theta anew from another peer: the hash after `step` is not the stated one. */
   | { kind: "resync"; step: number; stateHash: string; stated: string }
   | { kind: "give-up"; message: string }
   | { kind: "send"; frame: WorkerFrame }
-  | { kind: "measure"; task: Task; head: string; slots: number[] }
+  /** Measure where theta stands; `known` are slots of the step that are measured already. */
+  | { kind: "measure"; task: Task; head: string; slots: number[]; known: number[] }
   | { kind: "abort" }
   | { kind: "outcome"; code: AnnouncementCode };
 
-/** A volunteer over a replica that has taken in the ledger on disk. A step that is open there is open still: nobody announces it again. */
+/** A volunteer over a replica that has taken in the ledger on disk, theta at its end. A step that is open there is open still: nobody announces it again. */
 export function createVolunteer(replica: Replica): Volunteer {
-  const { open } = replica.history;
   return {
     replica,
     state: "joining",
     online: false,
     slots: null,
-    open: open && { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 },
+    open: replica.history.open.map(unmeasured),
+    theta: replica.history.branch,
     measuring: null,
     checkpoint: null,
     mismatches: 0,
   };
 }
+
+const unmeasured = (open: OpenTask): OpenWork => ({ ...open, losses: new Map(), elapsedMs: 0 });
 
 /** Changes `me` in place and returns the effects, to be performed in order. */
 export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObject): VolunteerEffect[] {
@@ -81,13 +97,13 @@ export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObjec
       if (me.state === "syncing") me.state = me.measuring ? "evaluating" : "ready";
       return [...heartbeat(me), ...measureNext(me)];
     case "slots":
-      me.slots = event.frame;
-      return [...resend(me), ...measureNext(me)];
+      me.slots = withFrame(me.slots, event.frame, me.replica.history.lastStep);
+      return [...resend(me, event.frame), ...measureNext(me)];
     case "measured":
       return onMeasured(me, event);
     case "checkpointed":
       me.checkpoint = event.checkpoint;
-      return [...judge(me), ...(me.open === null ? heartbeat(me) : [])];
+      return [...judge(me), ...(me.open.length === 0 ? heartbeat(me) : [])];
     case "resynced":
       me.checkpoint = event.checkpoint;
       if (me.state === "diverged") me.state = "ready";
@@ -101,23 +117,32 @@ function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "a
   const { code, effects } = receive(me.replica, event.bytes, commitKey, event.source === "disk");
   const out: VolunteerEffect[] = [{ kind: "outcome", code }];
   // A replica that has stopped has no step to measure.
-  const open = me.replica.stopped === null ? me.replica.history.open : null;
-  if (me.open !== null && me.open.head !== open?.head) {
-    me.open = null;
-    if (me.measuring !== null) out.push({ kind: "abort" });
-  }
+  const open = me.replica.stopped === null ? me.replica.history.open : [];
+  const isClosed = ({ head }: OpenWork) => !open.some((one) => one.head === head);
+  if (me.open.some((one) => one.head === me.measuring?.head && isClosed(one))) out.push({ kind: "abort" });
+  me.open = open.map((one) => me.open.find(({ head }) => head === one.head) ?? unmeasured(one));
   for (const effect of effects) {
-    // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
-    if (effect.kind === "checkpoint" && event.source === "disk") continue;
     if (effect.kind === "compare") out.push(...judge(me));
-    else out.push(effect);
+    // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
+    else if (effect.kind === "apply") out.push(...move(me).filter(({ kind }) => kind !== "checkpoint" || event.source !== "disk"));
+    else if (effect.kind !== "checkpoint") out.push(effect);
+    if (effect.kind === "restore") me.theta = me.replica.history.branch;
   }
   if (me.replica.stopped !== null) {
     me.state = "diverged";
     return out;
   }
-  if (open !== null && me.open === null) me.open = { task: open.task, head: open.head, losses: new Map(), elapsedMs: 0 };
   return [...out, ...measureNext(me)];
+}
+
+/** Takes theta to the base of what is measured next, or to the ledger's end; not while it is being measured. */
+function move(me: Volunteer): Move[] {
+  if (me.open.some(({ head }) => head === me.measuring?.head)) return [];
+  const next = nextWork(me);
+  const to = next === null ? me.replica.history.branch : next.work.base;
+  const moves = pathOf(me.theta, to, me.replica);
+  me.theta = to;
+  return moves;
 }
 
 /** Compares the last checkpoint with what the ledger states of it: from a differing state nothing more is sent. */
@@ -131,7 +156,8 @@ function judge(me: Volunteer): VolunteerEffect[] {
   }
   me.mismatches++;
   me.state = "diverged";
-  open?.losses.clear();
+  for (const { losses } of open) losses.clear();
+  me.theta = replica.history.branch;
   const { step, stateHash } = checkpoint;
   const out: VolunteerEffect[] = [...(measuring === null ? [] : [{ kind: "abort" as const }]), ...heartbeat(me)];
   if (me.mismatches === 1) return [...out, { kind: "resync", step, stateHash, stated }];
@@ -139,55 +165,59 @@ function judge(me: Volunteer): VolunteerEffect[] {
   return [...out, { kind: "give-up", message }];
 }
 
-/** Slots of ours in the open step that are neither measured nor being measured. */
-function missingSlots(me: Volunteer): number[] {
-  const { slots, open, measuring } = me;
-  if (slots === null || open === null || slots.fromStep > open.task.step) return [];
-  const total = open.task.groups.reduce((n, { m }) => n + 2 ** m, 0);
-  const busy = new Set(measuring?.head === open.head ? measuring.slots : []);
-  const missing: number[] = [];
-  for (const [start, count] of slots.runs)
-    for (let slot = start; slot < Math.min(start + count, total); slot++) if (!open.losses.has(slot) && !busy.has(slot)) missing.push(slot);
-  return missing;
+/** The oldest open step of which slots of ours are neither measured nor being measured, and those slots. */
+function nextWork(me: Volunteer): { work: OpenWork; slots: number[] } | null {
+  if (me.state !== "ready" && me.state !== "evaluating") return null;
+  for (const work of me.open) {
+    const total = slotsOf(work.task.groups);
+    const busy = new Set(me.measuring?.head === work.head ? me.measuring.slots : []);
+    const slots = slotsOfStep(me.slots, work.task.step).filter((slot) => slot < total && !work.losses.has(slot) && !busy.has(slot));
+    if (slots.length > 0) return { work, slots };
+  }
+  return null;
 }
 
 function measureNext(me: Volunteer): VolunteerEffect[] {
   if (me.measuring !== null || (me.state !== "ready" && me.state !== "evaluating")) return [];
-  const slots = missingSlots(me);
-  if (me.open === null || slots.length === 0) {
+  const next = nextWork(me);
+  const moves = move(me);
+  if (next === null) {
     me.state = "ready";
-    return [];
+    return moves;
   }
-  me.measuring = { head: me.open.head, slots };
+  const { task, head, losses } = next.work;
+  me.measuring = { head, slots: next.slots };
   me.state = "evaluating";
-  return [{ kind: "measure", task: me.open.task, head: me.open.head, slots }];
+  return [...moves, { kind: "measure", task, head, slots: next.slots, known: [...losses.keys()] }];
 }
 
 function onMeasured(me: Volunteer, event: Extract<VolunteerEvent, { kind: "measured" }>): VolunteerEffect[] {
   me.measuring = null;
   // Measured from a state that is not the ledger's.
   if (me.state === "diverged") return [];
-  if (me.open === null || me.open.head !== event.head) return measureNext(me);
-  for (const loss of event.losses) me.open.losses.set(loss.slot, loss);
-  me.open.elapsedMs = event.elapsedMs;
+  const work = me.open.find(({ head }) => head === event.head);
+  if (work === undefined) return measureNext(me);
+  for (const loss of event.losses) work.losses.set(loss.slot, loss);
+  work.elapsedMs = event.elapsedMs;
   const next = measureNext(me);
-  return [...sendResult(me, event.losses), ...next];
+  return [...sendResult(me, work, event.losses), ...next];
 }
 
 /** After a new assignment or a reconnection: answers again what is measured and still ours; the coordinator knows duplicates. */
-function resend(me: Volunteer): VolunteerEffect[] {
-  if (me.open === null || me.slots === null || me.slots.fromStep > me.open.task.step) return [];
-  const mine = new Set<number>();
-  for (const [start, count] of me.slots.runs) for (let slot = start; slot < start + count; slot++) mine.add(slot);
-  return sendResult(
-    me,
-    [...me.open.losses.values()].filter(({ slot }) => mine.has(slot)),
-  );
+function resend(me: Volunteer, { fromStep, toStep }: Extract<CoordinatorFrame, { kind: "slots" }>): VolunteerEffect[] {
+  const meant = me.open.filter(({ task: { step } }) => step >= fromStep && (toStep === null || step <= toStep));
+  return meant.flatMap((work) => {
+    const mine = new Set(slotsOfStep(me.slots, work.task.step));
+    return sendResult(
+      me,
+      work,
+      [...work.losses.values()].filter(({ slot }) => mine.has(slot)),
+    );
+  });
 }
 
-function sendResult(me: Volunteer, losses: Loss[]): VolunteerEffect[] {
-  if (!me.online || me.open === null || losses.length === 0) return [];
-  const { task, head, elapsedMs } = me.open;
+function sendResult(me: Volunteer, { task, head, elapsedMs }: OpenWork, losses: Loss[]): VolunteerEffect[] {
+  if (!me.online || losses.length === 0) return [];
   const assignment = me.slots?.version ?? 0;
   return [{ kind: "send", frame: { kind: "result", step: task.step, assignment, head, checkpoint: me.checkpoint, losses, elapsedMs } }];
 }
