@@ -1,10 +1,11 @@
 /** Joining late: a newcomer to a long history takes a snapshot where that is faster, from other volunteers, and holds the same bits. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { readManifest } from "@zoswarm/shared/protocol/manifest";
 import { commitVerifier, readCommitKey } from "@zoswarm/shared/protocol/signing";
+import type { Snapshot } from "@zoswarm/shared/protocol/snapshots";
 import { createReplica, receive } from "@zoswarm/shared/replica/replica";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -88,4 +89,18 @@ test("newcomers take the snapshot where their own speeds promise more of it, one
     expect(await worker.ended).toEqual({ code: 0, signal: null });
     expect(JSON.parse(await readFile(join(dir, `${name}.json`), "utf8"))).toMatchObject({ stateHash: hash });
   }
+});
+
+test("a volunteer that keeps snapshots writes the very ones that the coordinator writes, as many as it keeps", async () => {
+  const { job } = await writeTinyJob(dir, { job: { steps: 100, evaluateEvery: 4 } });
+  const coordinator = processes.start("coordinator", coordinatorArgs(job, join(dir, "data")));
+  const ada = processes.start("worker", workerArgs(await joinAddress(coordinator), join(dir, "ada"), ["--keep-snapshots"]));
+  expect(await ada.ended).toEqual({ code: 0, signal: null });
+  expect(await coordinator.ended).toEqual({ code: 0, signal: null });
+  const [folder = ""] = await readdir(join(dir, "ada", "snapshots"));
+  const indexIn = async (place: string) => JSON.parse(await readFile(join(place, "index.json"), "utf8")) as Snapshot[];
+  const [mine, theirs] = [await indexIn(join(dir, "ada", "snapshots", folder)), await indexIn(join(dir, "data", "snapshots"))];
+  expect(theirs.map(({ step }) => step)).toEqual(expect.arrayContaining([95, 79, 15]));
+  expect(mine.map(({ step }) => step)).toEqual([95, 79]);
+  for (const one of mine) expect(theirs).toContainEqual(one);
 });

@@ -25,8 +25,8 @@ import { type RunningWorker, readLedger, startWorker } from "./worker.ts";
 /** Room for the ledger at the start, thousands of steps; and at every entry, since LMDB's own failure is in words for programmers. */
 const LEDGER_BYTES = 4_000_000;
 const ENTRY_BYTES = 1_000_000;
-/** Setting all parameters from a snapshot takes about so many times the hashing of all of them. */
-const LOAD_PER_HASH = 3;
+/** Setting all parameters from a snapshot takes about so many times the hashing of all of them (8 to 13 measured). */
+const LOAD_PER_HASH = 10;
 /** Snapshots that a worker keeps. */
 const SNAPSHOTS_KEPT = 2;
 

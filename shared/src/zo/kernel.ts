@@ -182,8 +182,8 @@ export function createParameters(tensors: readonly TensorSpec[], key: Key, first
   function set(t: number, from: number, x: Int32Array): LoadedTensor {
     if (from + x.length > sizeOf(t)) return { ok: false, code: "wrong-size", index: x.length };
     const unit = 2 ** -(tensors[t] as TensorSpec).q;
-    const outside = x.findIndex((v) => v > LIM || v < -LIM);
-    if (outside >= 0) return { ok: false, code: "outside-lattice", index: outside };
+    for (let i = 0; i < x.length; i++)
+      if ((x[i] as number) > LIM || (x[i] as number) < -LIM) return { ok: false, code: "outside-lattice", index: i };
     const theta = view(t);
     for (let i = 0; i < x.length; i++) theta[from + i] = (x[i] as number) * unit;
     return { ok: true };
