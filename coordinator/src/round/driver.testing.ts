@@ -51,6 +51,8 @@ export interface Driver {
   ledger: Uint8Array[];
   /** All effects but announcements, in order. */
   effects: RoundEffect[];
+  /** Called before each announcement comes back durable: what happens meanwhile may be fed here. */
+  between: () => void;
   feed(event: RoundEvent): RoundEffect[];
   join(peerId: string, nowMs?: number): RoundEffect[];
   /** A result of `slots` for the open step; `loss` of a slot defaults to something distinct. */
@@ -77,24 +79,33 @@ export function drive(
   const jobId = sha256Hex(manifestBytes(manifest));
   const round = createRound(manifest, jobId, key, waitFor);
   for (const bytes of ledger) receive(round.replica, bytes, key, true);
+  /** Announced, but not yet durable. */
+  const flushing: RoundEvent[] = [];
+  let tip = { seq: round.replica.history.nextSeq, hash: round.replica.history.headHash };
+  function take(event: RoundEvent): RoundEffect[] {
+    const effects = reduce(round, event);
+    for (const effect of effects) {
+      if (effect.kind !== "announce") continue;
+      const { entry, task } = effect;
+      const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
+      tip = { seq: tip.seq + 1, hash: announcement.hash };
+      kept.ledger.push(announcement.bytes);
+      flushing.push({ kind: "announced", bytes: announcement.bytes, nowMs: "nowMs" in event ? event.nowMs : 0 });
+    }
+    return effects;
+  }
   const kept: Driver = {
     round,
     ledger: [...ledger],
     effects: [],
+    between: () => {},
     feed(event) {
-      const seen: RoundEffect[] = [];
-      const queue = [event];
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        let tip = { seq: round.replica.history.nextSeq, hash: round.replica.history.headHash };
-        for (const effect of reduce(round, next)) {
-          seen.push(effect);
-          if (effect.kind !== "announce") continue;
-          const { entry, task } = effect;
-          const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
-          tip = { seq: tip.seq + 1, hash: announcement.hash };
-          kept.ledger.push(announcement.bytes);
-          queue.push({ kind: "announced", bytes: announcement.bytes, nowMs: "nowMs" in next ? next.nowMs : 0 });
-        }
+      const seen = take(event);
+      for (;;) {
+        if (flushing.length > 0) kept.between();
+        const announced = flushing.shift();
+        if (announced === undefined) break;
+        seen.push(...take(announced));
       }
       kept.effects.push(...seen);
       return seen;
@@ -128,5 +139,5 @@ export function drive(
   };
   kept.feed({ kind: "started", nowMs: 0 });
   kept.evaluated();
-  return { ...kept, pem };
+  return Object.assign(kept, { pem });
 }

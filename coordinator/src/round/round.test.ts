@@ -250,3 +250,15 @@ test("a worker that says that it diverged is counted once each time, and gets no
   beat("ready", "ab".repeat(32));
   expect(job.slots(A).length).toBeGreaterThan(0);
 });
+
+test("a step that is complete while the commit before it is on its way to the ledger waits for it: nobody is in the roster twice", () => {
+  const job = drive({ staleness: 1, steps: 6 }, 1);
+  job.between = () => {
+    const open = job.round.open.find(({ answers }) => answers.size === 0);
+    if (open) job.answer(A, all, { step: open.task.step });
+  };
+  job.join(A);
+  const { roster, credit, losses } = job.round.replica.history;
+  expect(roster.map(({ peerId }) => peerId)).toEqual([A]);
+  expect([losses.length, credit]).toEqual([6, [0, 48]]);
+});

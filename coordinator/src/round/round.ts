@@ -174,7 +174,8 @@ function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
   // The roster may have changed since the task was announced.
   const effects = round.changed ? assign(round, task) : [];
   for (const { peerId, runs } of activeMembers(round)) ask(open, peerId, slotsIn(runs));
-  if (round.open.length > 1) return effects;
+  // Its turn comes when the one before it is committed, in the ledger and not only on the way there.
+  if (step !== round.replica.history.lastStep + 1) return effects;
   round.phase = "open";
   return [...effects, deadlineOf(round, open, nowMs, nowMs)];
 }
