@@ -47,6 +47,7 @@ export interface Scenario {
     Manifest["job"],
     "steps" | "groups" | "directionsLog2" | "estimator" | "rule" | "evaluateEvery" | "deadlineMs" | "deadlineFloorMs" | "quorum"
   >;
+  staleness: number;
   waitFor: number;
   coordinator: Machine;
   machines: Machine[];
@@ -83,9 +84,10 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       rule: random.pick(["plain", "normalised"] as const),
       evaluateEvery: random.whole(1, 5),
       deadlineMs: Math.round(random.magnitude(500, 8_000)),
-      deadlineFloorMs: 200,
+      deadlineFloorMs: Math.round(random.magnitude(100, 500)),
       quorum: random.pick([0.25, 0.5, 0.75, 1]),
     },
+    staleness: random.pick([0, 0, 1, 1, 2, 4]),
     waitFor: random.whole(1, Math.max(1, Math.min(3, workers))),
     coordinator: machine(),
     machines: Array.from({ length: workers }, machine),

@@ -109,6 +109,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
   const manifest: Manifest = {
     ...manifestOf(publicHex, { ...scenario.job, epsilonLog2: EPSILON_LOG2, rate: 0.02 }),
     key: [...key],
+    staleness: scenario.staleness,
     tensors,
     stateHash: stateHash(objective.initial()),
   };

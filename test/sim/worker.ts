@@ -1,5 +1,5 @@
 /** A volunteer of a simulation: the real lifecycle, and the effects of worker/src/worker.ts in the same order on a virtual disk and network. */
-import { branchTo, stepOf } from "@zoswarm/shared/ledger/folds";
+import { branchTo } from "@zoswarm/shared/ledger/folds";
 import { nextDelayMs } from "@zoswarm/shared/net/redial";
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
@@ -77,7 +77,8 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
   function applyAll(done: () => void) {
     const commits = unapplied.splice(0);
     if (commits.length === 0) return done();
-    evaluator.replay(commits, replica.history.branch, done);
+    const last = commits.at(-1)?.step ?? -1;
+    evaluator.replay(commits, replica.history.states.get(last) ?? null, done);
   }
   function checkpoint(step: number, done: () => void): void {
     applyAll(() =>
@@ -93,7 +94,8 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
     unapplied.length = 0;
     const { branch, evaluations } = replica.history;
     evaluator.reset(branchTo(branch), branch, () => {
-      const stated = evaluations.findLast(({ step }) => step === stepOf(branch));
+      const steps = new Set(branchTo(branch).map(({ step }) => step));
+      const stated = evaluations.findLast(({ step }) => steps.has(step));
       process.enqueueOwn({ kind: "resynced", checkpoint: stated ? { step: stated.step, stateHash: stated.stateHash } : null });
       done();
     });
