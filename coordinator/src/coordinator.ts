@@ -13,8 +13,9 @@ import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import type { Traffic } from "@zoswarm/shared/net/traffic";
 import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { ANNOUNCEMENT_CODES } from "@zoswarm/shared/protocol/codes";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
-import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
+import { type Validated, validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { headOf } from "@zoswarm/shared/replica/replica";
 import { eitherBlobs } from "@zoswarm/shared/store/blobs";
 import type { LoadedJob } from "./load.ts";
@@ -22,6 +23,8 @@ import { ENTRY_BYTES, refuseFull } from "./room.ts";
 import { reduce } from "./round/round.ts";
 import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
+import { openStandby, type StandbyOptions } from "./standbys.ts";
+import { keepSuccessor, successorMessage } from "./successor.ts";
 
 /** Events that may wait for the loop; a session whose frame finds it full is closed. */
 const INBOX_MAX = 20_000;
@@ -31,6 +34,7 @@ export interface CoordinatorOptions {
   node: SwarmNode;
   /** A snapshot is written at the first checkpoint that is so many steps, or more, beyond the one before. */
   snapshotEvery: number;
+  standby?: StandbyOptions;
   onChange: (change: Change) => void;
   log: (line: string) => void;
 }
@@ -46,6 +50,8 @@ export interface Coordinator {
   evalForwards(): number;
   /** Its own replica's state hash, at the newest evaluation. */
   stateHash(): string;
+  /** What it waits for, in words, where it does not announce; else null. */
+  waiting(): string | null;
   /** Resolves when the job is finished or `stop` was called; rejects when it cannot go on. */
   readonly done: Promise<"finished" | "stopped">;
   stop(): Promise<void>;
@@ -53,7 +59,7 @@ export interface Coordinator {
 
 /** Starts a coordinator on a loaded job: from here on workers are answered. */
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
-  const { loaded, node, snapshotEvery, onChange, log } = options;
+  const { loaded, node, snapshotEvery, onChange, log, standby: standbyOptions } = options;
   const { folder, round, commitKey, store, blobs, snapshots, evaluator } = loaded;
   const { manifest, jobId } = folder;
   const { history } = round.replica;
@@ -86,7 +92,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     node,
     announceTopic(jobId),
     (bytes) => {
-      const { code } = validateAnnouncement(bytes, headOf(round.replica), commitKey);
+      const judged = validateAnnouncement(bytes, headOf(round.replica), commitKey);
+      const { code } = judged;
+      if (succeeds(judged)) return ANNOUNCEMENT_CODES[code];
       // Nobody else holds the commit key: a valid announcement that we did not make means that somebody does.
       if (code === "applied" || code === "gap" || code === "fork")
         log(`WARNING: somebody else signs announcements with this job's commit key (${code})`);
@@ -94,6 +102,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     },
     () => {},
   );
+  /** Stops this coordinator where a higher epoch, validly signed, shows that another took over; false where it shows nothing. */
+  function succeeds({ announcement }: Validated): boolean {
+    if (announcement === undefined || announcement.epoch <= history.epoch) return false;
+    keepSuccessor(folder.dir, announcement);
+    done.reject(new Error(successorMessage(folder.dir, announcement.epoch)));
+    return true;
+  }
   const publish = async (bytes: Uint8Array) => {
     const published = await topic.publish(bytes);
     if (!published.ok) log(`announcement not published: ${published.message}`);
@@ -105,6 +120,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     const full = await refuseFull(folder.dir, ENTRY_BYTES);
     if (full !== null) throw new Error(full.message);
     await store.append(tip.seq, announcement.bytes);
+    standby?.grew();
+    await standby?.durable(tip.seq + 1);
     tip = { seq: tip.seq + 1, hash: announcement.hash };
     const nowMs = performance.now();
     if (entry.kind === "commit") {
@@ -160,7 +177,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   async function perform(effect: RoundEffect): Promise<void> {
     switch (effect.kind) {
       case "announce":
-        return announce(effect);
+        // While the standby is away heartbeats and results are still taken in; what is announced waits in order.
+        if (standby?.mode !== "sync") return announce(effect);
+        announcing = announcing.then(() => announce(effect));
+        return orFail(announcing);
       case "send":
         return sessions.send(effect.peerId, effect.frame);
       case "deadline":
@@ -202,6 +222,19 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
   loop.stopped.catch((error) => done.reject(error));
 
+  let announcing: Promise<void> = Promise.resolve();
+  /** What may be known to others: in mode sync, what the standby has as well. */
+  const readable = (fromSeq: number, countMax: number = LIMITS.rangeAnnouncementsMax, bytesMax?: number): Uint8Array[] => {
+    const count = Math.min(countMax, (standby?.visible(store.length()) ?? store.length()) - fromSeq);
+    return count > 0 ? store.range(fromSeq, count, bytesMax) : [];
+  };
+  const tellStandbys = (peerIds: Iterable<string>) => {
+    const addresses = [...(standby?.addresses() ?? [])];
+    if (addresses.length > 0) for (const peerId of peerIds) sessions.send(peerId, { kind: "standbys", addresses });
+  };
+  const standby = standbyOptions
+    ? await openStandby(node, standbyOptions, { dir: folder.dir, store, log, onGreeted: () => tellStandbys(round.members.keys()) })
+    : null;
   const sessions: Sessions = await openSessions(
     node,
     jobId,
@@ -210,14 +243,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       manifest: folder.manifestBytes,
       nextSeq: round.replica.history.nextSeq,
       donors: sessions.donors(activeMembers(round).map(({ peerId }) => peerId)),
+      epoch: history.epoch,
     }),
     {
       joined(peerId, hello) {
         log(`worker ${hello.name || peerId.slice(-8)} joined: ${hello.device}, ${hello.threads} threads`);
         enqueueOfPeer({ kind: "joined", peerId, hello, nowMs: performance.now() });
+        tellStandbys([peerId]);
       },
       frame(peerId, frame) {
         const nowMs = performance.now();
+        if (frame.kind === "proof") return void succeeds(validateAnnouncement(frame.announcement, headOf(round.replica), commitKey));
         if (frame.kind === "result") return enqueueOfPeer({ kind: "result", peerId, frame, nowMs });
         const member = round.members.get(peerId);
         if (frame.state === "diverged" && member?.state !== "diverged")
@@ -232,7 +268,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
           );
         }
         // It missed something: the newest entry tells it where to ask from.
-        const newest = frame.nextSeq < tip.seq ? store.range(tip.seq - 1)[0] : undefined;
+        const newest = frame.nextSeq < tip.seq ? readable(tip.seq - 1)[0] : undefined;
         if (newest) sessions.send(peerId, { kind: "repair", announcement: newest });
       },
       left(peerId) {
@@ -242,11 +278,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       refused: (peerId, code, message) => log(`sent ${peerId.slice(-8)} away: ${code}: ${message}`),
     },
   );
-  await serveRange(node, (fromSeq, countMax, bytesMax) => store.range(fromSeq, countMax, bytesMax));
+  await serveRange(node, readable);
   await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs));
   await serveSnapshots(node, jobId, snapshots.all);
   enqueue({ kind: "started", nowMs: performance.now() });
-  for (const bytes of history.open.flatMap(({ seq }) => store.range(seq, 1))) await publish(bytes);
+  const publishOpen = async () => {
+    for (const bytes of history.open.flatMap(({ seq }) => store.range(seq, 1))) await publish(bytes);
+  };
+  // What is on this disk alone was never announced, as far as this process knows.
+  announcing = (standby?.durable(tip.seq) ?? Promise.resolve()).then(publishOpen);
+  if (standby?.mode === "sync") orFail(announcing);
+  else await announcing;
 
   let stopping: Promise<void> | undefined;
   async function stop(): Promise<void> {
@@ -270,6 +312,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     }),
     evalForwards: () => evalForwards,
     stateHash: () => stateHash,
+    waiting: () => standby?.waiting() ?? null,
     done: done.promise,
     stop() {
       stopping ??= stop();

@@ -29,6 +29,12 @@ export function filesOf(dir: string) {
     blobs: at("blobs"),
     snapshots: at("snapshots"),
     ledger: at("ledger"),
+    /** The proof that another coordinator took over. */
+    successor: at("successor.announcement"),
+    /** Here where the folder is a standby's. */
+    standby: at("standby.json"),
+    /** Here where a standby shall hand its folder over. */
+    promote: at("promote"),
   };
 }
 

@@ -1,12 +1,15 @@
 /** The coordinator's command line. Expected failures: one message on stderr, exit code 1. */
 import { isIP } from "node:net";
 import { inspectModel } from "@zoswarm/shared/model/inspect";
+import { peerIdText } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { typedPath } from "@zoswarm/shared/typed";
 import { Command, InvalidArgumentError } from "commander";
 import { check } from "./check.ts";
 import { openClassifier } from "./classify.ts";
-import { run } from "./run.ts";
+import { promote } from "./promote.ts";
+import { type RunOptions, run } from "./run.ts";
+import { standby } from "./standby.ts";
 import { checkedLines, inspectionLines } from "./tell.ts";
 import { type At, exportAdapter, exportBundle, exportOnnx } from "./trained.ts";
 
@@ -33,6 +36,18 @@ const multiaddrs =
     return [...(before ?? []), text];
   };
 
+function peerIdOf(text: string): string {
+  if (!peerIdText.safeParse(text).success) throw new InvalidArgumentError("It must be a peer id, as the standby command prints it.");
+  return text;
+}
+
+function modeOf(text: string): "sync" | "async" {
+  if (text !== "sync" && text !== "async") throw new InvalidArgumentError("It must be sync or async.");
+  return text;
+}
+
+const DEFAULT_LISTEN = ["/ip4/0.0.0.0/tcp/4100"];
+
 function refuse(message: string): never {
   console.error(message);
   process.exit(1);
@@ -42,35 +57,79 @@ const program = new Command("coordinator")
   .description("Launch and keep fine-tuning jobs that volunteers work on")
   .showHelpAfterError("(--help lists what there is)");
 
-program
-  .command("run", { isDefault: true })
-  .description("run the job that a job file describes; the same command goes on after a stop")
-  .argument("<job>", "job file, YAML or JSON")
-  .option("--data <dir>", "the job's data folder (default: beside the job file, named after it)")
-  .option(
-    "--listen <multiaddr>",
-    "where workers connect; may be repeated (default: /ip4/0.0.0.0/tcp/4100)",
-    multiaddrs(["ip4", "ip6"], "/ip4/0.0.0.0/tcp/4100"),
-  )
-  .option(
-    "--announce <multiaddr>",
-    "address to tell workers, where a router forwards a port; may be repeated",
-    multiaddrs(["ip4", "ip6", "dns", "dns4", "dns6"], "/dns4/example.org/tcp/4100"),
-  )
-  .option("--http <host:port>", "where the page and the API are served", hostPort, { host: "127.0.0.1", port: 8420 })
-  .option("--any-port", "take a free port where one is taken", false)
-  .option("--wait-for-workers <n>", "open the first step when so many workers are ready", whole(1, LIMITS.connectionsMax), 1)
-  .option(
-    "--snapshot-every <steps>",
-    "keep a snapshot for newcomers at the first evaluation after so many steps (default: every fourth evaluation)",
-    whole(1, 1e9),
-  )
-  .option("--threads <n>", "threads of a held-out forward pass", whole(1, 256), 1)
-  .option("--report <file>", "write a JSON report at the end")
-  .action(async (job: string, { listen, announce, ...options }) => {
-    const ran = await run(job, { listen: listen ?? ["/ip4/0.0.0.0/tcp/4100"], announce: announce ?? [], ...options });
-    if (!ran.ok) refuse(ran.message);
-  });
+/** Where others reach a coordinator, or will once it is promoted. */
+const reachable = (command: Command): Command =>
+  command
+    .option(
+      "--listen <multiaddr>",
+      "where workers connect; may be repeated (default: /ip4/0.0.0.0/tcp/4100)",
+      multiaddrs(["ip4", "ip6"], "/ip4/0.0.0.0/tcp/4100"),
+    )
+    .option(
+      "--announce <multiaddr>",
+      "address to tell workers, where a router forwards a port; may be repeated",
+      multiaddrs(["ip4", "ip6", "dns", "dns4", "dns6"], "/dns4/example.org/tcp/4100"),
+    );
+
+/** What `run` and `promote` have in common. */
+const running = (command: Command): Command =>
+  reachable(command)
+    .option("--http <host:port>", "where the page and the API are served", hostPort, { host: "127.0.0.1", port: 8420 })
+    .option("--any-port", "take a free port where one is taken", false)
+    .option("--wait-for-workers <n>", "open the first step when so many workers are ready", whole(1, LIMITS.connectionsMax), 1)
+    .option(
+      "--snapshot-every <steps>",
+      "keep a snapshot for newcomers at the first evaluation after so many steps (default: every fourth evaluation)",
+      whole(1, 1e9),
+    )
+    .option("--threads <n>", "threads of a held-out forward pass", whole(1, 256), 1)
+    .option("--report <file>", "write a JSON report at the end")
+    .option("--standby <peer-id>", "who gets the job's folder and every entry, to take over: what the standby command prints", peerIdOf)
+    .option("--standby-mode <mode>", "sync: nothing is announced before the standby has it; async: at once", modeOf, "sync");
+
+type Running = Omit<RunOptions, "listen" | "announce" | "standby"> & {
+  listen?: string[];
+  announce?: string[];
+  standby?: string;
+  standbyMode: "sync" | "async";
+};
+
+function runOptionsOf({ listen, announce, standby, standbyMode, ...options }: Running): RunOptions {
+  const given = standby === undefined ? {} : { standby: { peerId: standby, mode: standbyMode } };
+  return { listen: listen ?? DEFAULT_LISTEN, announce: announce ?? [], ...options, ...given };
+}
+
+running(
+  program
+    .command("run", { isDefault: true })
+    .description("run the job that a job file describes; the same command goes on after a stop")
+    .argument("<job>", "job file, YAML or JSON")
+    .option("--data <dir>", "the job's data folder (default: beside the job file, named after it)"),
+).action(async (job: string, options: Running) => {
+  const ran = await run(job, runOptionsOf(options));
+  if (!ran.ok) refuse(ran.message);
+});
+
+reachable(
+  program
+    .command("standby")
+    .description("follow a coordinator on another machine, ready to take over")
+    .argument("<multiaddr>", "the coordinator's address, as workers join it")
+    .option("--data <dir>", "where the copy of the job's folder is kept (default: named after the coordinator, here)"),
+).action(async (address: string, { listen, announce, data }: Pick<Running, "listen" | "announce" | "data">) => {
+  const stood = await standby(address, { listen: listen ?? DEFAULT_LISTEN, announce: announce ?? [], ...(data !== undefined && { data }) });
+  if (!stood.ok) refuse(stood.message);
+});
+
+running(
+  program
+    .command("promote")
+    .description("take a job over: a standby's folder becomes the coordinator's; the same command goes on after a stop")
+    .argument("<data-dir>", "the standby's folder; a standby that runs hands it over"),
+).action(async (dataDir: string, options: Running) => {
+  const ran = await promote(dataDir, runOptionsOf(options));
+  if (!ran.ok) refuse(ran.message);
+});
 
 /** A state of the ledger: "last", "best", or how many steps were taken. */
 function stateAt(text: string): At {

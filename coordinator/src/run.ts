@@ -19,6 +19,8 @@ import { startHttp } from "./http/server.ts";
 import { loadJob, readHeldout } from "./load.ts";
 import { reportOf } from "./report.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
+import type { StandbyOptions } from "./standbys.ts";
+import { refuseSucceeded } from "./successor.ts";
 import { createView } from "./view.ts";
 
 export interface RunOptions {
@@ -32,6 +34,8 @@ export interface RunOptions {
   /** Steps between snapshots, rounded up to the next checkpoint. */
   snapshotEvery?: number;
   threads: number;
+  /** Who gets the job's folder and every entry. */
+  standby?: StandbyOptions;
   report?: string;
 }
 
@@ -111,12 +115,17 @@ async function openNode(
   return open(listen.map((address) => address.replace(/\/tcp\/\d+/, "/tcp/0")));
 }
 
-async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
+/** Runs the job of a folder that this process holds. */
+export async function runFolder(
+  folder: JobFolder,
+  options: RunOptions,
+): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
   const { dir, manifest, jobId } = folder;
   const startedMs = performance.now();
   // A worker that finds the port open must find the whole coordinator behind it: what takes long comes first.
   const loaded = await loadJob(folder, { waitFor: options.waitForWorkers, threads: options.threads });
-  const opened = await openNode(dir, options);
+  const succeeded = refuseSucceeded(dir, loaded);
+  const opened = succeeded ?? (await openNode(dir, options));
   if (!opened.ok) {
     await loaded.close();
     return opened;
@@ -127,6 +136,7 @@ async function runFolder(folder: JobFolder, options: RunOptions): Promise<{ ok: 
     loaded,
     node,
     snapshotEvery: options.snapshotEvery ?? CHECKPOINTS_BETWEEN * manifest.job.evaluateEvery,
+    ...(options.standby && { standby: options.standby }),
     log: (line) => console.log(line),
     onChange: (each) => change(each),
   });

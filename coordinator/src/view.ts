@@ -134,7 +134,8 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       steps: (from, max) => pageOfHistory(points, history.evaluations, from, max),
       workers: () => [...round.members.values()].map(workerOf),
       health() {
-        if (failure !== null) return { status: "degraded", reason: failure };
+        const reason = failure ?? coordinator.waiting();
+        if (reason !== null) return { status: "degraded", reason };
         if (round.phase === "finished" || activeMembers(round).length > 0) return { status: "ok" };
         return { status: "degraded", reason: "No worker is ready. Start one with the join command." };
       },

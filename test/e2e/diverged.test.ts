@@ -45,6 +45,7 @@ async function takePart(address: string): Promise<RunningWorker> {
     if (!parsed.ok) throw new Error(parsed.code);
     const { frame } = parsed;
     if (frame.kind === "farewell") return;
+    if (frame.kind === "standbys") return;
     if (frame.kind !== "welcome") return (await ready.promise).frame(frame);
     const read = readManifest(frame.manifest);
     if (!read.ok) throw new Error(read.message);

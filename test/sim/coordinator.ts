@@ -191,6 +191,8 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
       const parsed = parseWorkerFrame(bytes);
       if (!parsed.ok || (parsed.frame.kind === "hello") === one.greeted) return end.close();
       const { frame } = parsed;
+      // No simulated coordinator is succeeded.
+      if (frame.kind === "proof") return end.close();
       if (frame.kind !== "hello") {
         const event: RoundEvent =
           frame.kind === "result"
@@ -203,7 +205,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
       }
       if (frame.version !== PROTOCOL_VERSION) return end.close();
       one.greeted = true;
-      send(peerId, { kind: "welcome", manifest: sim.manifestBytes, nextSeq: history.nextSeq, donors: [] });
+      send(peerId, { kind: "welcome", manifest: sim.manifestBytes, nextSeq: history.nextSeq, donors: [], epoch: history.epoch });
       if (!process.enqueue({ kind: "joined", peerId, hello: frame, nowMs: nowMs() })) end.close();
     };
   }

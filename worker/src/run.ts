@@ -18,6 +18,7 @@ import { type Locked, lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
 import { type Job, prepare } from "./prepare.ts";
 import { reportOf } from "./report.ts";
+import { openStandbys } from "./standbys.ts";
 import type { RunningWorker } from "./worker.ts";
 
 export interface RunOptions {
@@ -98,8 +99,10 @@ async function holdFolder(dir: string): Promise<Locked | Fault> {
   }
 }
 
-async function work(node: SwarmNode, addresses: readonly string[], dir: string, options: RunOptions): Promise<Ended | Fault> {
+async function work(node: SwarmNode, addresses: string[], dir: string, options: RunOptions): Promise<Ended | Fault> {
   const startedMs = performance.now();
+  const standbys = openStandbys(dir);
+  standbys.extend(addresses);
   const over = new AbortController();
   const end = Promise.withResolvers<Ended | Fault>();
   const unhandle = onStopSignal(() => end.resolve({ ok: true, ended: "stopped" }));
@@ -110,6 +113,8 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
   let worker: Promise<RunningWorker> | null = null;
   let attached: RunningWorker | null = null;
   let current: Session | null = null;
+  /** A session with a coordinator that was succeeded. */
+  let left: Session | null = null;
   let strangers = 0;
   let everConnected = false;
   let failures = 0;
@@ -146,6 +151,16 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     });
     clearInterval(alive);
     if (ready === null) return session.close();
+    const { epoch } = ready.volunteer.replica.history;
+    if (frame.epoch < epoch) {
+      console.log(
+        `this coordinator is of epoch ${frame.epoch}, and one of epoch ${epoch} took over: leaving it, and trying the other addresses`,
+      );
+      const proof = ready.proof();
+      if (proof !== undefined) session.send(encodeWorkerFrame({ kind: "proof", announcement: proof }));
+      left = session;
+      return session.close();
+    }
     ready.failed.catch((error: Error & { code?: string; seq?: number }) =>
       error.code === "rewound" ? startAnew(ready, error) : end.resolve({ ok: false, code: "failed", message: error.message }),
     );
@@ -180,6 +195,10 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
     if (frame.kind === "farewell") return void onFarewell(frame);
     if (frame.kind === "welcome")
       return void onWelcome(session, frame).catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
+    if (frame.kind === "standbys") {
+      standbys.learn(session.peerId, frame.addresses);
+      return standbys.extend(addresses);
+    }
     attached?.frame(frame);
   };
 
@@ -203,10 +222,10 @@ async function work(node: SwarmNode, addresses: readonly string[], dir: string, 
         }),
       );
       signal.addEventListener("abort", () => void session.close(), { once: true });
-      const ended = Promise.withResolvers<void>();
+      const ended = Promise.withResolvers<"elsewhere" | undefined>();
       session.onClose((_code, error) => {
         if (error !== undefined) console.error(`session: ${(error as Error).message}`);
-        ended.resolve();
+        ended.resolve(left === session ? "elsewhere" : undefined);
       });
       return { ok: true, ended: ended.promise };
     },

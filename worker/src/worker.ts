@@ -61,7 +61,9 @@ export interface RunningWorker {
   /** Uses a greeted session until it ends: catches up, then takes part. */
   attach(session: Session): void;
   /** A frame of the attached session. */
-  frame(frame: Exclude<CoordinatorFrame, { kind: "welcome" | "farewell" }>): void;
+  frame(frame: Exclude<CoordinatorFrame, { kind: "welcome" | "farewell" | "standbys" }>): void;
+  /** Signed bytes that prove the epoch that this worker knows; undefined before the first entry. */
+  proof(): Uint8Array | undefined;
   detach(): void;
   /** Fetches what it misses of the ledger and applies it; false where the coordinator cannot be asked. */
   catchUp(signal: AbortSignal): Promise<boolean>;
@@ -303,6 +305,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       else if (frame.kind === "repair") orLeave(loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" }));
       else if (frame.code !== "accepted" && frame.code !== "duplicate") log(`result of step ${frame.step + 1}: ${frame.code}`);
     },
+    proof: () => store.range(replica.history.nextSeq - 1, 1)[0],
     detach() {
       session = null;
       loop.enqueueOwn({ kind: "offline" });

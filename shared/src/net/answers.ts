@@ -10,7 +10,7 @@ import type { SwarmNode } from "./node.ts";
 import type { PayloadKind } from "./traffic.ts";
 
 /** First byte of an answer. Append only: the index is on the wire. */
-export const ANSWER_CODES = ["ok", "busy", "not-found", "malformed", "failed"] as const;
+export const ANSWER_CODES = ["ok", "busy", "not-found", "malformed", "failed", "refused"] as const;
 export type AnswerCode = (typeof ANSWER_CODES)[number];
 
 /** Requests that ended, counted by outcome; "stalled": the peer did not take its answer, "too-many": it asked beyond the pace. */
@@ -23,8 +23,8 @@ export interface RequestHandling {
   requestBytesMax: number;
   /** What all peers together may take; by default what a coordinator gives. */
   bytesPerSecondMax?: number | undefined;
-  /** Makes an answer's content. Undefined: not found. A throw is answered with "failed"; "malformed" ends the stream. */
-  answer(request: Uint8Array): Promise<Uint8Array | undefined | "malformed">;
+  /** Makes an answer's content. Undefined: not found. A throw is answered with "failed"; "malformed" and "refused" end the stream. */
+  answer(request: Uint8Array, from: { peerId: string; address: string }): Promise<Uint8Array | undefined | "malformed" | "refused">;
 }
 
 /** Serves a protocol. Returns the live counts, for metrics. */
@@ -37,7 +37,7 @@ export async function serveRequests(node: SwarmNode, handling: RequestHandling):
   const open = (stream: Stream, connection: Connection) => {
     const admission = admit(connection.remotePeer.toString());
     stream.addEventListener("close", admission.leave);
-    void serveStream(node, handling, stream, admission, count).catch((error) => stream.abort(error as Error));
+    void serveStream(node, handling, stream, connection, admission, count).catch((error) => stream.abort(error as Error));
   };
   await node.libp2p.handle(handling.protocol, open, { maxInboundStreams: LIMITS.requestStreamsPerPeerMax, force: true });
   return counts;
@@ -47,6 +47,7 @@ async function serveStream(
   node: SwarmNode,
   handling: RequestHandling,
   stream: Stream,
+  connection: Connection,
   admission: Admission,
   count: (code: ServedCode) => void,
 ): Promise<void> {
@@ -60,6 +61,7 @@ async function serveStream(
     await deliver("busy");
     return await stream.close({ signal: AbortSignal.timeout(LIMITS.closeTimeoutMs) });
   }
+  const from = { peerId: connection.remotePeer.toString(), address: connection.remoteAddr.toString() };
   const requests = createRequestQueue(stream, handling.requestBytesMax, (code) => count(code));
   for (let request = await requests.next(); request !== null; request = await requests.next()) {
     node.traffic.count(handling.kind, "in", request.byteLength);
@@ -67,10 +69,10 @@ async function serveStream(
       await deliver("busy");
       continue;
     }
-    const content = await handling.answer(request).catch(() => "failed" as const);
+    const content = await handling.answer(request, from).catch(() => "failed" as const);
     if (content instanceof Uint8Array) await deliver("ok", content);
     else await deliver(content ?? "not-found");
-    if (content === "malformed") break;
+    if (content === "malformed" || content === "refused") break;
   }
   await stream.close({ signal: AbortSignal.timeout(LIMITS.closeTimeoutMs) });
 }

@@ -48,7 +48,7 @@ export async function fetchRange(
   return { ok: true, announcements };
 }
 
-function packAnnouncements(all: readonly Uint8Array[]): Uint8Array {
+export function packAnnouncements(all: readonly Uint8Array[]): Uint8Array {
   const packed: Uint8Array[] = [];
   let bytes = 0;
   for (const announcement of all.slice(0, LIMITS.rangeAnnouncementsMax)) {
@@ -61,7 +61,7 @@ function packAnnouncements(all: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat(packed);
 }
 
-function unpackAnnouncements(bytes: Uint8Array): Uint8Array[] | null {
+export function unpackAnnouncements(bytes: Uint8Array): Uint8Array[] | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const announcements: Uint8Array[] = [];
   for (let at = 0; at < bytes.byteLength; ) {

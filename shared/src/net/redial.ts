@@ -23,7 +23,7 @@ export type Attempt =
 
 export interface KeepConnectedOptions {
   addresses: readonly string[];
-  /** Connects to one address. `ended` resolves when the connection is over. */
+  /** Connects to one address. `ended` resolves when the connection is over; to "elsewhere" where the next address shall be tried. */
   connect(
     address: string,
     signal: AbortSignal,
@@ -54,12 +54,12 @@ export async function keepConnected(options: KeepConnectedOptions): Promise<void
     if (result.ok) {
       const sinceMs = nowMs();
       onAttempt({ event: "connected", address });
-      await result.ended;
+      const how = await result.ended;
       if (signal.aborted) return;
       // A connection that lasted is a success; one that is thrown out at once must not turn into a hammer.
       if (nowMs() - sinceMs >= LIMITS.redialMsMax) attempt = 0;
       // The address that worked is tried first.
-      turn -= 1;
+      if (how !== "elsewhere") turn -= 1;
     }
     const refused = !result.ok && result.code === "refused";
     // Whoever listens there next is another process, which our earlier attempts have cost nothing.

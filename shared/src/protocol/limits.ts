@@ -100,6 +100,13 @@ export const LIMITS = {
   donorCharactersMax: 160,
   /** How long a newcomer waits for the donors' first answers; who is silent is not asked for more. */
   donorAnswerMs: 3_000,
+  /** A standby's request and its coordinator's answer, the files of a job's folder, and the addresses that workers are told. */
+  standbyRequestBytesMax: 2 * 1024,
+  standbyAnswerBytesMax: 2 * 1024 * 1024,
+  standbyFilesMax: 16_384,
+  standbyAddressesMax: 4,
+  /** How long a standby's question for what comes next is held open while nothing does. */
+  standbyHoldMs: 5_000,
   /** The manifest's bytes. */
   manifestBytesMax: 512 * 1024,
 } as const;

@@ -84,7 +84,11 @@ const heartbeat = z
     checkpoint,
   }));
 
-const fromWorker = z.union([hello, result, heartbeat]);
+const proof = z
+  .tuple([z.literal(3), z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.announcementBytesMax)])
+  .transform(([, announcement]) => ({ kind: "proof" as const, announcement: Uint8Array.from(announcement) as Uint8Array }));
+
+const fromWorker = z.union([hello, result, heartbeat, proof]);
 /** A frame a worker sends. A loss is null where it was not finite; `minus` is null for a one-sided measurement. */
 export type WorkerFrame = z.output<typeof fromWorker>;
 export type ResultFrame = Extract<WorkerFrame, { kind: "result" }>;
@@ -95,14 +99,22 @@ const welcome = z
     z.instanceof(Uint8Array).refine((b) => b.byteLength <= LIMITS.manifestBytesMax),
     u32,
     z.array(shownText(LIMITS.donorCharactersMax)).max(LIMITS.donorsMax),
+    u32,
   ])
-  .transform(([, manifest, nextSeq, donors]) => ({
+  .transform(([, manifest, nextSeq, donors, epoch]) => ({
     kind: "welcome" as const,
     manifest: Uint8Array.from(manifest) as Uint8Array,
     nextSeq,
     /** Multiaddrs of workers that have what the coordinator has. */
     donors,
+    /** The coordinator's own; a worker that knows a higher one proves it and leaves. */
+    epoch,
   }));
+
+/** Multiaddrs of who takes over if this coordinator is lost. */
+const standbys = z
+  .tuple([z.literal(5), z.array(shownText(LIMITS.donorCharactersMax)).max(LIMITS.standbyAddressesMax)])
+  .transform(([, addresses]) => ({ kind: "standbys" as const, addresses }));
 
 const slots = z
   .tuple([
@@ -163,7 +175,7 @@ const farewell = z
   ])
   .transform(([, code, message]) => ({ kind: "farewell" as const, code: SESSION_CODES[code] ?? SESSION_CODES[0], message }));
 
-const fromCoordinator = z.union([welcome, slots, repair, verdict, farewell]);
+const fromCoordinator = z.union([welcome, slots, repair, verdict, farewell, standbys]);
 /** A frame the coordinator sends. */
 export type CoordinatorFrame = z.output<typeof fromCoordinator>;
 
@@ -189,13 +201,15 @@ export function encodeWorkerFrame(frame: WorkerFrame): Uint8Array {
       ]);
     case "heartbeat":
       return encode([2, frame.nextSeq, WORKER_STATES.indexOf(frame.state), checkpointTuple(frame.checkpoint)]);
+    case "proof":
+      return encode([3, frame.announcement]);
   }
 }
 
 export function encodeCoordinatorFrame(frame: CoordinatorFrame): Uint8Array {
   switch (frame.kind) {
     case "welcome":
-      return encode([0, frame.manifest, frame.nextSeq, frame.donors]);
+      return encode([0, frame.manifest, frame.nextSeq, frame.donors, frame.epoch]);
     case "slots":
       return encode([1, frame.version, frame.fromStep, frame.toStep, frame.deadlineMs, frame.runs]);
     case "repair":
@@ -204,6 +218,8 @@ export function encodeCoordinatorFrame(frame: CoordinatorFrame): Uint8Array {
       return encode([3, frame.step, RESULT_CODES.indexOf(frame.code), frame.accepted]);
     case "farewell":
       return encode([4, SESSION_CODES.indexOf(frame.code), frame.message]);
+    case "standbys":
+      return encode([5, frame.addresses]);
   }
 }
 

@@ -6,6 +6,7 @@ export const PROTOCOL_VERSION = 1;
 export const SESSION_PROTOCOL = "/zoswarm/session/1";
 export const RANGE_PROTOCOL = "/zoswarm/range/1";
 export const BLOB_PROTOCOL = "/zoswarm/blob/1";
+export const STANDBY_PROTOCOL = "/zoswarm/standby/1";
 export const SNAPSHOTS_PROTOCOL = "/zoswarm/snapshots/1";
 
 /** The gossip topic on which a job's coordinator announces commits and tasks. `jobId` is 64 hex digits. */

@@ -1,0 +1,165 @@
+/** A coordinator that is lost for good, and its standby on "another machine": what was announced stays, and whoever held more goes back. */
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { commitPlain, splitTensors } from "@zoswarm/shared/zo/apply";
+import type { Commit } from "@zoswarm/shared/zo/commit";
+import { stateHash } from "@zoswarm/shared/zo/statehash";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createProcesses, joinAddress, pageAddress, type Running, workerArgs } from "./processes.ts";
+import { contradictions, startRecorder } from "./recorder.ts";
+import { writeTinyJob } from "./tinyjob.ts";
+
+const processes = createProcesses();
+let dir = "";
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "zoswarm-standby-"));
+});
+afterEach(async ({ task }) => {
+  if (task.result?.state === "fail") console.log(processes.tails());
+  await processes.killAll();
+  await rm(dir, { recursive: true, force: true });
+});
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+const at = (name: string) => join(dir, name);
+const listen = (port: number) => `/ip4/127.0.0.1/tcp/${port}`;
+const startWorker = (address: string, name: string) =>
+  processes.start("worker", workerArgs(address, at(name), ["--name", name, "--report", at(`${name}.json`)]));
+const startStandby = (address: string, port: number) =>
+  processes.start("coordinator", ["standby", address, "--data", at("copy"), "--listen", listen(port)]);
+const promote = (port: number) =>
+  processes.start("coordinator", ["promote", at("copy"), "--listen", listen(port), "--http", "127.0.0.1:0"]);
+
+/** A job whose coordinator has a standby, and the commands that start it again. */
+async function startJob(mode: "sync" | "async", steps: number) {
+  const job = await writeTinyJob(dir, { job: { steps } });
+  const [port, standbyPort] = [await freePort(), await freePort()];
+  const start = (more: readonly string[]) =>
+    processes.start("coordinator", [
+      ...["run", job.job, "--data", at("data"), "--http", "127.0.0.1:0", "--listen", listen(port), "--wait-for-workers", "2"],
+      ...more,
+    ]);
+  const plain = start([]);
+  const address = await joinAddress(plain);
+  const standby = startStandby(address, standbyPort);
+  const peerId = (await standby.line(/--standby (\S+)$/))[1] as string;
+  await standby.line(/has no standby/);
+  plain.kill("SIGINT");
+  expect(await plain.ended).toEqual({ code: 0, signal: null });
+  const restart = () => start(["--standby", peerId, "--standby-mode", mode]);
+  const coordinator = restart();
+  await standby.line(/^has the folder of job/);
+  return { address, standby, standbyPort, coordinator, restart };
+}
+
+async function finished(promoted: Running, workers: Record<string, Running>): Promise<string> {
+  const [, hash] = await promoted.line(/^finished: state hash ([0-9a-f]{64})$/);
+  for (const [name, worker] of Object.entries(workers)) {
+    expect(await worker.ended).toEqual({ code: 0, signal: null });
+    expect(JSON.parse(await readFile(at(`${name}.json`), "utf8"))).toMatchObject({ stateHash: hash });
+  }
+  expect(await promoted.ended).toEqual({ code: 0, signal: null });
+  return hash as string;
+}
+
+/** The promoted folder's bundle, and the state that the plain implementation makes of it. */
+async function replayed(): Promise<{ hash: string; kinds: string[] }> {
+  const exporting = processes.start("coordinator", ["export", at("copy"), at("bundle")]);
+  expect(await exporting.ended).toEqual({ code: 0, signal: null });
+  const manifest = JSON.parse(await readFile(at("bundle/manifest.json"), "utf8"));
+  const x = splitTensors(Uint8Array.from(await readFile(at("bundle/initial.bin"))), manifest.tensors).map((part) => part.slice());
+  const lines = (await readFile(at("bundle/ledger.jsonl"), "utf8")).trim().split("\n");
+  const entries = lines.map((line) => JSON.parse(line) as { kind: string });
+  for (const commit of entries.filter(({ kind }) => kind === "commit"))
+    commitPlain(x, manifest.tensors, manifest.key, commit as never as Commit);
+  return { hash: stateHash(x), kinds: entries.map(({ kind }) => kind) };
+}
+
+test("in mode sync nothing that was announced is lost when the coordinator is killed and its standby promoted", async () => {
+  const { address, standby, standbyPort, coordinator, restart } = await startJob("sync", 150);
+  expect((await stat(at("copy/commit.key"))).mode & 0o077).toBe(0);
+  await joinAddress(coordinator);
+  const recorder = await startRecorder(at("data"), address);
+  const [ada, first] = [startWorker(address, "ada"), startWorker(address, "alan")];
+  await coordinator.line(/^step 10\//);
+  coordinator.kill("SIGKILL");
+  await coordinator.ended;
+  await recorder.stop();
+  const promoted = promote(standbyPort);
+  expect(await standby.ended).toEqual({ code: 0, signal: null });
+  await promoted.line(/^promoted: epoch 1 begins/);
+  const [, step] = await promoted.line(/^step (\d+)\//);
+  await first.line(new RegExp(`^step ${step}/`));
+
+  // The old coordinator comes back. The first worker that knows better proves it; from then on it does not start any more.
+  ada.kill("SIGSTOP");
+  first.kill("SIGKILL");
+  await first.ended;
+  const old = restart();
+  await joinAddress(old);
+  const alan = startWorker(address, "alan");
+  await alan.line(/this coordinator is of epoch 0, and one of epoch 1 took over: leaving it/);
+  for (const again of [old, restart()]) {
+    expect(await again.ended).toEqual({ code: 1, signal: null });
+    expect(again.errors.join("\n")).toMatch(/^a coordinator of epoch 1 took this job over/m);
+  }
+  expect(JSON.parse(await readFile(at("data/incidents.jsonl"), "utf8"))).toMatchObject({ code: "old-coordinator" });
+  ada.kill("SIGCONT");
+
+  const hash = await finished(promoted, { ada, alan });
+  const { hash: plain, kinds } = await replayed();
+  expect(plain).toBe(hash);
+  expect(kinds.filter((kind) => kind === "epoch")).toHaveLength(1);
+  expect(kinds.filter((kind) => kind === "commit")).toHaveLength(150);
+  expect(recorder.heard.size).toBeGreaterThan(10);
+  expect(contradictions(recorder.heard, at("bundle"))).toEqual([]);
+  for (const name of ["ada", "alan"]) expect(existsSync(at(`${name}/incidents.jsonl`))).toBe(false);
+});
+
+test("in mode sync a coordinator whose standby is away announces nothing, says so, and goes on when it is back", async () => {
+  const { address, standby, coordinator, standbyPort } = await startJob("sync", 60);
+  const page = await pageAddress(coordinator);
+  const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
+  await coordinator.line(/^step 5\//);
+  standby.kill("SIGKILL");
+  await standby.ended;
+  await coordinator.line(/^WARNING: the standby \S+ does not answer, so nothing is announced/);
+  expect(await (await fetch(`${page}/healthz`)).text()).toMatch(/the standby \S+ does not answer/);
+  const seen = coordinator.lines.length;
+  startStandby(address, standbyPort);
+  await coordinator.line(/^the standby has everything again/);
+  expect(coordinator.lines.slice(seen).filter((line) => line.startsWith("step "))).toEqual([]);
+  await finished(coordinator, workers);
+});
+
+test("in mode async a promotion may drop the last steps: workers go back to what the standby had, and record it", async () => {
+  const { address, standby, standbyPort, coordinator } = await startJob("async", 80);
+  const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
+  await coordinator.line(/^step 5\//);
+  standby.kill("SIGSTOP");
+  await coordinator.line(/^step \d+\//, coordinator.lines.length);
+  for (let more = 0; more < 10; more++) await coordinator.line(/^step \d+\//, coordinator.lines.length);
+  for (const gone of [coordinator, standby]) {
+    gone.kill("SIGKILL");
+    await gone.ended;
+  }
+  const promoted = promote(standbyPort);
+  const hash = await finished(promoted, workers);
+  const { hash: plain, kinds } = await replayed();
+  expect(plain).toBe(hash);
+  expect(kinds.filter((kind) => kind === "commit")).toHaveLength(80);
+  for (const name of Object.keys(workers))
+    expect(JSON.parse(await readFile(at(`${name}/incidents.jsonl`), "utf8"))).toMatchObject({ code: "epoch-rewind" });
+});
