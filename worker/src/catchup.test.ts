@@ -149,6 +149,9 @@ test("the newest snapshot that the ledger vouches for is taken, kept, and the st
   expect(me.parameters.stateHash()).toBe(head);
   expect([me.said, me.refused]).toEqual([["took the snapshot after step 9"], []]);
   expect(me.snapshots.all()).toEqual([stateOf(8)]);
+  // The way back to an earlier state begins there, where it lies on that way.
+  expect(me.catchUp.nearest(commits.slice(0, 11))).toMatchObject({ step: 8, holds: 9, stateHash: stateOf(8).stateHash });
+  expect(me.catchUp.nearest(commits.slice(0, 8))).toBeUndefined();
 });
 
 test("a snapshot that is another one's content is refused with those who offered it; the next one takes its place", async () => {

@@ -4,6 +4,7 @@
  */
 import type { KeyObject } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
+import type { SnapshotOnWay } from "@zoswarm/shared/evaluate/calls";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { snapshotBytesMax } from "@zoswarm/shared/evaluate/snapshot";
 import { branchTo } from "@zoswarm/shared/ledger/folds";
@@ -38,6 +39,8 @@ export interface CatchUp {
   goToHead(signal: AbortSignal): Promise<void>;
   /** The same from whatever theta is: by the newest snapshot that another peer has, or from the start. Gives the newest state whose hash agreed. */
   goAnew(signal: AbortSignal): Promise<Checkpoint | null>;
+  /** The newest snapshot on this disk that the ledger vouches for on the way of these commits. */
+  nearest(commits: readonly CommitEntry[]): SnapshotOnWay | undefined;
 }
 
 export interface CatchUpOptions {
@@ -193,6 +196,15 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
 
   return {
     fetchLedger,
+    nearest(commits) {
+      const [own] = usable(
+        snapshots.all().map((snapshot) => ({ ...snapshot, peers: [] })),
+        commits,
+      );
+      return (
+        own && { jobId, step: own.step, stateHash: own.stateHash, file: snapshots.blobs.path(own.id), holds: commits.length - own.tail }
+      );
+    },
     async goToHead(signal) {
       const commits = branchTo(replica.history.branch);
       let [at, seconds, secondsPerStep] = [0, 0, 0];

@@ -138,6 +138,7 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     shards: createShards(index, (shard) => path(null, shard).finally(() => void sources.hangUp())),
     store,
     goAnew: catchUp.goAnew,
+    nearest: catchUp.nearest,
     log,
     onStep: sayStep(manifest),
     onCheckpoint(step) {

@@ -4,6 +4,7 @@
  */
 import type { KeyObject } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
+import type { SnapshotOnWay } from "@zoswarm/shared/evaluate/calls";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { startLoop } from "@zoswarm/shared/loop";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
@@ -47,6 +48,8 @@ export interface WorkerOptions {
   store: LedgerStore;
   /** Makes theta anew from other peers, at the replica's head; gives the newest state on the way whose hash is the ledger's. */
   goAnew: (signal: AbortSignal) => Promise<Checkpoint | null>;
+  /** A snapshot on this disk on the way of these commits. */
+  nearest: (commits: readonly CommitEntry[]) => SnapshotOnWay | undefined;
   onStep: (volunteer: Volunteer) => void;
   /** Theta stands at the state after `step`, a checkpoint; calls made now to the evaluator see it. */
   onCheckpoint: (step: number) => void;
@@ -88,8 +91,23 @@ export function readLedger(manifest: Manifest, jobId: string, commitKey: KeyObje
 
 /** Takes part from the state on that the replica stands at. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const { node, manifest, jobId, replica, commitKey, evaluator, labels, shards, store, goAnew, onStep, onCheckpoint, onIncident, log } =
-    options;
+  const {
+    node,
+    manifest,
+    jobId,
+    replica,
+    commitKey,
+    evaluator,
+    labels,
+    shards,
+    store,
+    goAnew,
+    nearest,
+    onStep,
+    onCheckpoint,
+    onIncident,
+    log,
+  } = options;
   const volunteer = createVolunteer(replica);
 
   const outcomes: RunningWorker["outcomes"] = {};
@@ -150,7 +168,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 
   async function restored({ commits, step, stateHash }: Extract<VolunteerEffect, { kind: "restore" }>): Promise<void> {
     unapplied.length = 0;
-    await evaluator.call("reset", { commits });
+    await evaluator.call("reset", { commits, snapshot: nearest(commits) });
     const now = await evaluator.call("stateHash", null);
     if (now.stateHash !== stateHash)
       throw new Error(`the state restored to step ${step} has the hash ${now.stateHash}, the ledger states ${stateHash}`);
@@ -181,7 +199,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       case "anew":
         unapplied.length = 0;
         // Not awaited: what is asked of the evaluator later stands behind it in its queue, and the loop hears and beats meanwhile.
-        evaluator.call("reset", { commits: effect.commits }).catch(failed.reject);
+        evaluator.call("reset", { commits: effect.commits, snapshot: nearest(effect.commits) }).catch(failed.reject);
         return;
       case "checkpoint":
         return checkpoint(effect.step);

@@ -55,6 +55,13 @@ export interface EvaluatorStats {
   busySeconds: number;
 }
 
+/** A snapshot's file, and how many commits of a list are in it. */
+export interface SnapshotOnWay extends SnapshotOf {
+  stateHash: string;
+  file: string;
+  holds: number;
+}
+
 /** Every call with its arguments and its answer. */
 export interface Calls {
   load: { request: LoadRequest; answer: { stateHash: string } };
@@ -63,8 +70,8 @@ export interface Calls {
   /** Puts the snapshot's state in place; the initial state where the file is not the snapshot of that state hash. */
   loadSnapshot: { request: SnapshotOf & { stateHash: string; file: string }; answer: LoadedSnapshot };
   setHeldout: { request: { shards: readonly Uint8Array[] }; answer: { count: number } };
-  /** Puts the initial state back, then applies the commits. */
-  reset: { request: { commits: readonly Commit[] }; answer: null };
+  /** Puts the initial state back, then applies the commits; by a snapshot, where it holds, and the commits behind it. */
+  reset: { request: { commits: readonly Commit[]; snapshot?: SnapshotOnWay | undefined }; answer: null };
   replay: { request: { commits: readonly Commit[] }; answer: null };
   measure: { request: MeasureRequest; answer: { losses: MeasuredLoss[]; aborted: boolean } };
   /** Over the held-out examples. */

@@ -116,6 +116,14 @@ async function predict({ examples }: Calls["predict"]["request"]): Promise<Calls
   return { scores, generated };
 }
 
+function reset({ commits, snapshot }: Calls["reset"]["request"]): null {
+  const { parameters, initialFile } = loaded();
+  const by = snapshot && loadSnapshot(loaded(), snapshot, snapshot.file).ok ? snapshot : null;
+  if (by === null) loadInitial(parameters, initialFile);
+  parameters.replay(commits.slice(by?.holds ?? 0));
+  return null;
+}
+
 /** Applying commits is part of a worker's busy time. */
 function timed(apply: () => void): null {
   const from = performance.now();
@@ -132,9 +140,7 @@ async function serve(call: (typeof queue)[number]): Promise<unknown> {
       heldout = call.request.shards.flatMap(decodeShard);
       return { count: heldout.length };
     case "reset":
-      loadInitial(loaded().parameters, loaded().initialFile);
-      loaded().parameters.replay(call.request.commits);
-      return null;
+      return reset(call.request);
     case "writeSnapshot":
       return writeSnapshot(loaded(), call.request, call.request.file);
     case "loadSnapshot": {

@@ -137,6 +137,11 @@ describe("refuses", () => {
     expect(loadFresh()).toEqual(refused(/bytes behind its end/));
   });
 
+  it("a file that is gone", () => {
+    rmSync(file);
+    expect(loadFresh()).toEqual(refused(/cannot be read/));
+  });
+
   it("another number of leaves", () => {
     change((bytes) => {
       bytes.writeUInt32LE(0xffffffff, HASHES_AT - 4);

@@ -90,8 +90,13 @@ export function loadSnapshot(
     code: "wrong-snapshot",
     message: `snapshot after step ${step + 1}: ${why}`,
   });
+  let input: number;
+  try {
+    input = openSync(file, "r");
+  } catch (error) {
+    return wrong(`cannot be read (${(error as Error).message})`);
+  }
   const initial = openSync(initialFile, "r");
-  const input = openSync(file, "r");
   try {
     const header = readAt(input, 0, HEADER_BYTES);
     if (header === null || !header.subarray(0, MAGIC.byteLength).equals(MAGIC)) return wrong("not a snapshot file");
