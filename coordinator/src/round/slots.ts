@@ -19,7 +19,7 @@ export function release(round: Round, member: Member): RoundEffect[] {
     const left = pending(open, open.asked.get(member.peerId) ?? []);
     open.asked.delete(member.peerId);
     const covered = coveredIn(round, open);
-    const uncovered = left.filter((slot) => !covered.has(slot));
+    const uncovered = left.filter((slot) => covered[slot] !== 1);
     const isNewest = open === round.open.at(-1);
     const others = activeMembers(round).filter(({ peerId }) => isNewest || (open.asked.get(peerId)?.size ?? 0) > 0);
     return uncovered.length === 0 ? [] : offer(round, open, uncovered, others);
@@ -30,10 +30,31 @@ export function pending(open: OpenStep, slots: Iterable<number>): number[] {
   return [...slots].filter((slot) => slot < open.total && !open.answers.has(slot)).sort((one, other) => one - other);
 }
 
-/** Slots that somebody who counts is at; members on probation do not. */
-function coveredIn(round: Round, open: OpenStep, except?: Member): Set<number> {
-  const others = activeMembers(round).filter((other) => other !== except && !isOnProbation(other));
-  return new Set(others.flatMap(({ peerId }) => [...(open.asked.get(peerId) ?? [])]));
+/** 1 for each slot that somebody who counts is at; members on probation do not. An array, since a set of 10,000 members' slots would cost more than all else. */
+function coveredIn(round: Round, open: OpenStep, except?: Member): Uint8Array {
+  const covered = new Uint8Array(open.total);
+  for (const other of activeMembers(round))
+    if (other !== except && !isOnProbation(other)) for (const slot of open.asked.get(other.peerId) ?? []) covered[slot] = 1;
+  return covered;
+}
+
+function unclaimedIn(open: OpenStep, covered: Uint8Array): number[] {
+  const unclaimed: number[] = [];
+  for (let slot = 0; slot < open.total; slot++) if (covered[slot] !== 1 && !open.answers.has(slot)) unclaimed.push(slot);
+  return unclaimed;
+}
+
+/** The later half of what the member that has most to do has to do. */
+function halfOfBusiest(round: Round, open: OpenStep, except: Member): number[] {
+  let most: number[] = [];
+  for (const other of activeMembers(round)) {
+    const asked = open.asked.get(other.peerId);
+    // Sorting only who may have more than the busiest so far.
+    if (other === except || asked === undefined || asked.size <= most.length) continue;
+    const slots = pending(open, asked);
+    if (slots.length > most.length) most = slots;
+  }
+  return most.slice(Math.ceil(most.length / 2));
 }
 
 /** Gives `slots` of one open step to members on top of what they have, and tells them. */
@@ -41,13 +62,13 @@ export function offer(round: Round, open: OpenStep, slots: readonly number[], me
   const shares = shareSlots(slots, members.map(candidateOf), false);
   round.version++;
   round.changed = true;
+  const frameOf = slotsFrames(round, open.task.step, open.task.step);
   return members.flatMap((member) => {
     const share = shares.get(member.peerId) ?? [];
     if (share.length === 0) return [];
     ask(open, member.peerId, share);
     open.late.add(member.peerId);
-    const { step } = open.task;
-    return [slotsFrame(round, member, step, step, runsOf(share))];
+    return [frameOf(member, runsOf(share))];
   });
 }
 
@@ -58,9 +79,10 @@ export function ask(open: OpenStep, peerId: string, slots: readonly number[]): v
 
 const candidateOf = ({ peerId, speed }: Member): Candidate => ({ id: peerId, speed });
 
-function slotsFrame(round: Round, { peerId }: Member, fromStep: number, toStep: number | null, runs: Run[]): RoundEffect {
-  const frame = { kind: "slots" as const, version: round.version, fromStep, toStep, deadlineMs: deadlineMsOf(round), runs };
-  return { kind: "send", peerId, frame };
+/** Makes the frames of one sharing, which all name the same deadline. */
+function slotsFrames(round: Round, fromStep: number, toStep: number | null): (member: Member, runs: Run[]) => RoundEffect {
+  const told = { kind: "slots" as const, version: round.version, fromStep, toStep, deadlineMs: deadlineMsOf(round) };
+  return ({ peerId }, runs) => ({ kind: "send", peerId, frame: { ...told, runs } });
 }
 
 /**
@@ -75,16 +97,12 @@ export function enlist(round: Round, member: Member, nowMs: number): RoundEffect
   const alone = activeMembers(round).length === 1;
   const effects = round.open.flatMap((open) => {
     const covered = coveredIn(round, open, member);
-    const unclaimed = pending(open, allSlots(open)).filter((slot) => !covered.has(slot));
+    const unclaimed = unclaimedIn(open, covered);
     if (open !== newest && !alone) {
       const before = unclaimed.filter((slot) => open.offered.get(member.peerId)?.has(slot));
       return before.length > 0 ? offer(round, open, before, [member]) : [];
     }
-    const busiest = activeMembers(round)
-      .filter((other) => other !== member)
-      .map(({ peerId }) => pending(open, open.asked.get(peerId) ?? []))
-      .reduce((most, slots) => (slots.length > most.length ? slots : most), []);
-    const slots = unclaimed.length > 0 ? unclaimed : busiest.slice(Math.ceil(busiest.length / 2));
+    const slots = unclaimed.length > 0 ? unclaimed : halfOfBusiest(round, open, member);
     return slots.length > 0 ? offer(round, open, slots, [member]) : [];
   });
   return alone ? [...effects, deadlineOf(round, oldest, nowMs, nowMs)] : effects;
@@ -120,10 +138,11 @@ export function assign(round: Round, task: Task): RoundEffect[] {
   }
   round.changed = false;
   round.version++;
+  const frameOf = slotsFrames(round, task.step, null);
   return members.flatMap((member) => {
     const before = member.runs;
     member.runs = runsOf(shareOf(member));
     if (JSON.stringify(before) === JSON.stringify(member.runs)) return [];
-    return [slotsFrame(round, member, task.step, null, member.runs)];
+    return [frameOf(member, member.runs)];
   });
 }
