@@ -10,6 +10,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   ratios: () => import("./ratios.ts"),
   latejoin: () => import("./latejoin.ts"),
   reconnect: () => import("./reconnect.ts"),
+  latency: () => import("./latency.ts"),
   scale: () => import("./scale.ts"),
 };
 

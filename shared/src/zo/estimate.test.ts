@@ -23,6 +23,24 @@ const coefficients = ({ groups }: StepEstimate) => groups.map(({ a }) => Array.f
 const moves = ({ groups }: StepEstimate) => groups.flatMap(({ p, a }) => Array.from(a, (v) => v * 2 ** -p));
 const rest = (n: number) => Array.from({ length: n }, () => 0);
 
+describe("a step with missing slots", () => {
+  const gradients = [0.5, -1, 0.25, 0.75];
+
+  it("moves the measured directions as far as a step that asked for no others: zeros do not dilute its length", () => {
+    for (const rule of [RULE, NORMALISED]) {
+      const [asked, whole] = [estimate({ ...rule, m: 4 }, twoSided(gradients)), estimate({ ...rule, m: 2 }, twoSided(gradients))];
+      expect(moves(asked)).toEqual([...moves(whole), ...rest(12)]);
+      expect([asked.signal, asked.effective]).toEqual([whole.signal, 4]);
+    }
+  });
+
+  it("is shorter under the plain rule by what is missing, and as long for each direction under the normalised one", () => {
+    const length = (rule: StepRule, heights: number[]) => Math.hypot(...moves(estimate(rule, twoSided(heights))));
+    const eight = [1, -1, 1, -1, 1, -1, 1, -1];
+    for (const rule of [RULE, NORMALISED]) expect(length(rule, eight.slice(0, 4)) / length(rule, eight)).toBeCloseTo(Math.SQRT1_2, 3);
+  });
+});
+
 describe("a two-sided step", () => {
   it("divides differences by two epsilons, and moves against them at the rate: a case computed by hand", () => {
     const step = estimate({ ...RULE, m: 2 }, twoSided([0.5, -1, 0.25, 0]));
