@@ -32,6 +32,8 @@ export function createCheckers(objective: Objective) {
   const labels = new WeakMap<BranchNode, Truth>();
   const start: Truth = { label: "", x: objective.initial(), hash: stateHash(objective.initial()) };
   const published = new Map<string, string>();
+  /** The last place announced in each epoch. */
+  const newest = new Map<number, number>();
   /** Who has sent a finite loss, by head and slot. */
   const sent = new Map<string, Set<string>>();
   const excused = new Set<string>();
@@ -76,6 +78,12 @@ export function createCheckers(objective: Objective) {
       );
     },
 
+    /** A standby in mode sync takes over from an epoch with so many entries. */
+    succeeded(epoch: number, kept: number): void {
+      const last = newest.get(epoch) ?? -1;
+      insist(last < kept, "nothing-lost", () => `place ${epoch}/${last} was announced, and the standby has ${kept} entries`);
+    },
+
     /** Bytes leave the coordinator. */
     published(bytes: Uint8Array): void {
       const read = parseAnnouncement(bytes);
@@ -84,6 +92,7 @@ export function createCheckers(objective: Objective) {
       const place = `${epoch}/${seq}`;
       insist((published.get(place) ?? hash) === hash, "one-content", () => `two contents were announced for place ${place}`);
       published.set(place, hash);
+      newest.set(epoch, Math.max(newest.get(epoch) ?? -1, seq));
       insist(ledgers.of(epoch).entries[seq]?.hash === hash, "durable-first", () => `place ${seq} was announced before it was durable`);
     },
 

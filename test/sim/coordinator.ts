@@ -87,10 +87,12 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
     if (publishEarly) publish(bytes);
     disk.append(seq, bytes, life, () => {
       checkers.durable(seq, bytes);
-      tip = { seq: seq + 1, hash };
-      enqueue({ kind: "announced", bytes, nowMs: nowMs() });
-      if (!publishEarly) publish(bytes);
-      done();
+      sim.standby.follow(disk, seq + 1, life, () => {
+        tip = { seq: seq + 1, hash };
+        enqueue({ kind: "announced", bytes, nowMs: nowMs() });
+        if (!publishEarly) publish(bytes);
+        done();
+      });
     });
   }
 
@@ -213,7 +215,8 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
   function begin(): void {
     if (mutation?.noReopen !== true || disk.entries.length === 0) {
       enqueue({ kind: "started", nowMs: nowMs() });
-      for (const { seq } of history.open) world.after(0, () => publish(disk.entries[seq] as Uint8Array), life);
+      const reopened = history.open.map(({ seq }) => disk.entries[seq] as Uint8Array);
+      sim.standby.follow(disk, disk.entries.length, life, () => world.after(0, () => reopened.forEach(publish), life));
     }
   }
   /** Fences the coordinator before it: nobody who has heard of this epoch listens to a lower one. */
@@ -230,7 +233,6 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
       takeIn(bytes);
       tip = { seq: seq + 1, hash };
       isListening = true;
-      publish(bytes);
       begin();
     });
   }
@@ -240,7 +242,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
     life,
     round,
     accept,
-    range: (fromSeq) => disk.entries.slice(fromSeq, fromSeq + 4),
+    range: (fromSeq) => disk.entries.slice(fromSeq, Math.min(fromSeq + 4, sim.standby.visible(disk))),
     gossip(bytes) {
       const { code } = validateAnnouncement(bytes, headOf(round.replica), commitKey.verifier);
       if (code === "applied" || code === "gap" || code === "fork")

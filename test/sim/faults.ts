@@ -35,6 +35,9 @@ export interface Faults {
   /** Somebody takes over from the coordinator, from a copy of its ledger that lacks so many of the newest entries at most. */
   takeOverEveryMs: number;
   copyLagMax: number;
+  /** Who takes over is a standby that follows, where there is one; in mode sync nothing is announced before it has it. */
+  standby: "none" | "async" | "sync";
+  standbyDelayMs: number;
   /** Probability that a worker that died finds its disk empty, or the newest entries of it gone. */
   diskLoss: number;
   diskRollback: number;
@@ -108,6 +111,8 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       corruptEveryMs: every(of(0.15), 2_000, 30_000),
       takeOverEveryMs: every(of(0.3), 4_000, 40_000),
       copyLagMax: random.pick([0, 0, 1, 3, 6]),
+      standby: random.pick(["none", "async", "sync"] as const),
+      standbyDelayMs: random.magnitude(1, 300),
       diskLoss: maybe(of(0.4), () => random.between(0.05, 0.5)),
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },

@@ -15,6 +15,8 @@ export interface Mutation {
   noRepair?: true;
   /** Who takes over goes on in the epoch of the one before. */
   noEpoch?: true;
+  /** Nobody waits for the standby. */
+  hasty?: true;
   /** Forged announcements carry a signature that passes. */
   unchecked?: true;
   inboxMax?: number;
@@ -60,6 +62,7 @@ export const MUTATIONS: Record<string, Mutation> = {
   "apply-twice": { breaks: "equal-bytes", applyTwice: true },
   "forget-to-reopen": { breaks: "reaches-target", noReopen: true },
   "take-over-without-an-epoch": { breaks: "one-content", noEpoch: true },
+  "announce-before-the-standby-has-it": { breaks: "nothing-lost", hasty: true },
   "never-repair": { breaks: "reaches-target", workers: 1, noRepair: true },
   "forget-an-append": { breaks: "no-own-stop", forgetAppend: true },
   "skip-the-signature": { breaks: "one-ledger", unchecked: true },

@@ -14,6 +14,7 @@ import { createForger } from "./forger.ts";
 import { MUTATIONS, type Mutation } from "./mutations.ts";
 import { createLink } from "./network.ts";
 import { createRandom, type Random } from "./random.ts";
+import { createStandby, type Standby } from "./standby.ts";
 import { type Invariant, Violation } from "./violation.ts";
 import { startWorker, type WorkerPlace, type WorkerProcess } from "./worker.ts";
 import { createWorld, type World } from "./world.ts";
@@ -31,6 +32,7 @@ export interface Sim {
   mutation: Mutation | undefined;
   fail(invariant: Invariant, message: string): never;
   mayDie(who: string, effect: string, when: "before" | "after"): void;
+  standby: Standby;
   kill(who: string): void;
   /** A worker's process ends by its own will and begins again from its disk. */
   startAnew(name: string): void;
@@ -130,6 +132,8 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
     disk: createDisk(world, random, machine.flushMs, false),
     process: null,
   }));
+  const standby = createStandby(world, random, faults, mutation?.hasty === true);
+  standby.adopt(coordinatorDisk);
   let identities = places.length;
   const forger = createForger(random, mutation?.unchecked === true);
 
@@ -162,6 +166,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       world.after(random.between(0, 50), () => place.process?.gossip(forged));
       if (mutation?.unchecked !== true) coordinator?.gossip(forged);
     },
+    standby,
     kill,
     startAnew(name) {
       const place = places.find((one) => one.name === name);
@@ -210,11 +215,16 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
     const before = coordinator;
     const { entries } = coordinatorDisk;
     const firstOwn = 1 + entries.findLastIndex((bytes) => epochOf(bytes) < epochs);
-    const kept = Math.max(epochs === 0 ? 1 : firstOwn + 1, entries.length - random.whole(0, faults.copyLagMax));
+    const lagging = faults.standby === "none" ? entries.slice(0, entries.length - random.whole(0, faults.copyLagMax)) : standby.entries;
+    const kept = lagging.length;
+    // A copy that has not heard of the present epoch would begin it again.
+    if (kept <= firstOwn) return;
+    if (faults.standby === "sync") checkers.succeeded(epochs, kept);
     const copy = createDisk(world, random, scenario.coordinator.flushMs, false);
-    copy.entries.push(...entries.slice(0, kept));
+    copy.entries.push(...lagging);
     world.note("coordinator", `is succeeded by a copy of ${kept} of its ${entries.length} entries`);
     coordinatorDisk = copy;
+    standby.adopt(copy);
     coordinator = null;
     isTakingOver = true;
     epochs++;

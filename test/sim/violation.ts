@@ -8,6 +8,7 @@ export const INVARIANTS = [
   "genuine-losses",
   "durable-first",
   "one-content",
+  "nothing-lost",
   "bounded-queues",
   "reaches-target",
   "no-own-stop",
