@@ -7,6 +7,7 @@ import type { Change, Coordinator } from "./coordinator.ts";
 import type { Job, StepPoint, Worker } from "./http/schemas.ts";
 import { pageOfHistory, type View, type ViewEvent } from "./http/view.ts";
 import { slotsIn } from "./round/assign.ts";
+import { isOnProbation } from "./round/pace.ts";
 import { agreementOf } from "./round/round.ts";
 import { activeMembers, type Member } from "./round/state.ts";
 
@@ -116,6 +117,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       threads,
       state,
       slots: slotsIn(runs).length,
+      onProbation: isOnProbation(member),
       forwardsPerSecond: (speed ?? 0) * passes,
       accepted: number === 0 ? 0 : (history.credit[number] ?? 0),
       late: counts.late ?? 0,

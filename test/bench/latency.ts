@@ -20,7 +20,7 @@ const BOUND = 0.85;
 /** A share of a step takes a worker about this long: the round trip, and some for what a busy machine adds. */
 const SHARE_MS = 1.4 * 2 * DELAY_MS;
 const WIDTH = 256;
-const LAYERS = 64;
+const LAYERS = 128;
 
 interface Run {
   staleness: number;

@@ -192,7 +192,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
         if (unapplied.length >= UNAPPLIED_MAX) await applyAll();
         if (from === null) return;
         last = { steps: effect.commit.step + 1 - firstStep, traffic: await node.traffic.readTraffic() };
-        return onStep(volunteer);
+        // With stale parameters several are applied at once: the newest is what there is to tell.
+        if (effect.commit.step === replica.history.lastStep) onStep(volunteer);
+        return;
       }
       case "restore":
         return restored(effect);

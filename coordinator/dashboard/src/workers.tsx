@@ -79,7 +79,7 @@ function Table({ workers }: { workers: readonly Worker[] }) {
               <Who worker={worker} />
             </th>
             <td>
-              <State state={worker.state} />
+              <State worker={worker} />
             </td>
             <td>
               <Agreement worker={worker} />
@@ -106,7 +106,7 @@ function Cards({ workers }: { workers: readonly Worker[] }) {
               <Who worker={worker} />
             </h3>
             <p>
-              <State state={worker.state} />
+              <State worker={worker} />
               <Agreement worker={worker} />
             </p>
           </div>
@@ -135,11 +135,12 @@ function Who({ worker }: { worker: Worker }) {
   );
 }
 
-function State({ state }: { state: Worker["state"] }) {
+function State({ worker: { state, onProbation } }: { worker: Worker }) {
   return (
     <span class={`state state-${state}`}>
       <span class="dot" aria-hidden="true" />
       {state === "gone" ? "left" : state}
+      {state !== "gone" && onProbation && ", on probation"}
     </span>
   );
 }

@@ -20,6 +20,7 @@ export function sampleWorker(name: string): Worker {
     threads: 1,
     state: "evaluating",
     slots: 6,
+    onProbation: false,
     forwardsPerSecond: 9.5,
     accepted: 60,
     late: 1,

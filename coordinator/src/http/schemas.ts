@@ -106,6 +106,8 @@ export const workerSchema = z.object({
   state: z.enum(WORKER_STATES),
   /** Directions that this worker measures in every step, as assigned now. */
   slots: count,
+  /** It missed several deadlines in a row: it has few slots, and nobody waits for it. */
+  onProbation: z.boolean(),
   forwardsPerSecond: amount,
   /** Results, one per direction: committed (the worker's credit), too late, refused, already known. */
   accepted: count,
