@@ -85,7 +85,11 @@ const running = (command: Command): Command =>
     .option("--threads <n>", "threads of a held-out forward pass", whole(1, 256), 1)
     .option("--report <file>", "write a JSON report at the end")
     .option("--standby <peer-id>", "who gets the job's folder and every entry, to take over: what the standby command prints", peerIdOf)
-    .option("--standby-mode <mode>", "sync: nothing is announced before the standby has it; async: at once", modeOf, "sync");
+    .option("--standby-mode <mode>", "sync: nothing is announced before the standby has it; async: at once", modeOf, "sync")
+    .option(
+      "--lease <postgres-address>",
+      "announce only while this database gives the job's lease; a standby with the same takes over when it can",
+    );
 
 type Running = Omit<RunOptions, "listen" | "announce" | "standby"> & {
   listen?: string[];
@@ -110,14 +114,14 @@ running(
   if (!ran.ok) refuse(ran.message);
 });
 
-reachable(
+running(
   program
     .command("standby")
     .description("follow a coordinator on another machine, ready to take over")
     .argument("<multiaddr>", "the coordinator's address, as workers join it")
     .option("--data <dir>", "where the copy of the job's folder is kept (default: named after the coordinator, here)"),
-).action(async (address: string, { listen, announce, data }: Pick<Running, "listen" | "announce" | "data">) => {
-  const stood = await standby(address, { listen: listen ?? DEFAULT_LISTEN, announce: announce ?? [], ...(data !== undefined && { data }) });
+).action(async (address: string, options: Running) => {
+  const stood = await standby(address, runOptionsOf(options));
   if (!stood.ok) refuse(stood.message);
 });
 

@@ -16,6 +16,7 @@ import { createJob } from "./create.ts";
 import { type Fault, filesOf, type JobFolder, readFolder, refuseOther, specOf, stateOf } from "./folder.ts";
 import { registerMetrics } from "./http/metrics.ts";
 import { startHttp } from "./http/server.ts";
+import { type Lease, takeLease } from "./lease.ts";
 import { loadJob, readHeldout } from "./load.ts";
 import { reportOf } from "./report.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
@@ -36,6 +37,8 @@ export interface RunOptions {
   threads: number;
   /** Who gets the job's folder and every entry. */
   standby?: StandbyOptions;
+  /** A PostgreSQL address: this coordinator announces only while it holds the job's lease there. */
+  lease?: string;
   report?: string;
 }
 
@@ -115,11 +118,21 @@ async function openNode(
   return open(listen.map((address) => address.replace(/\/tcp\/\d+/, "/tcp/0")));
 }
 
-/** Runs the job of a folder that this process holds. */
-export async function runFolder(
-  folder: JobFolder,
-  options: RunOptions,
-): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
+type Ended = { ok: true; ended: "finished" | "stopped" } | Fault<string>;
+
+/** Runs the job of a folder that this process holds; with a lease, where one is asked for or held already. */
+export async function runFolder(folder: JobFolder, options: RunOptions, held: Lease | null = null): Promise<Ended> {
+  const wait = { onWaiting: () => console.log("another coordinator holds the lease: waiting for it") };
+  const never = new AbortController().signal;
+  const lease = held ?? (options.lease === undefined ? null : await takeLease(options.lease, folder.jobId, never, wait));
+  try {
+    return await runJob(folder, options, lease);
+  } finally {
+    await lease?.release();
+  }
+}
+
+async function runJob(folder: JobFolder, options: RunOptions, lease: Lease | null): Promise<Ended> {
   const { dir, manifest, jobId } = folder;
   const startedMs = performance.now();
   // A worker that finds the port open must find the whole coordinator behind it: what takes long comes first.
@@ -172,7 +185,7 @@ export async function runFolder(
   console.log(`page      ${http.url}`);
   console.log(`join with npm run worker -- --join ${addressOf(node)}`);
   try {
-    const ended = await coordinator.done;
+    const ended = await Promise.race([coordinator.done, ...(lease === null ? [] : [lease.lost])]);
     if (ended === "finished") await untilAlone(node);
     if (options.report !== undefined)
       await writeFile(

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
 import { keepConnected, parseAddress } from "@zoswarm/shared/net/redial";
@@ -18,22 +19,30 @@ import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgers
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { typedPath } from "@zoswarm/shared/typed";
 import { type Fault, filesOf, type JobFolder, readFolder, readFolderKey, stateOf } from "./folder.ts";
+import { type Lease, takeLease } from "./lease.ts";
+import { beginEpoch } from "./promote.ts";
+import { type RunOptions, runFolder } from "./run.ts";
 
-export interface StandbyRunOptions {
-  data?: string;
-  /** Where it will listen once it is promoted: workers are told so beforehand. */
-  listen: string[];
-  announce: string[];
-}
+/** How it ended, and the lease if that is why. */
+type Stood = { ok: true; ended: "stopped" | "handed-over" } | { ok: true; ended: "leased"; lease: Lease };
+
+const ENDED = {
+  stopped: "stopped; the same command goes on from here",
+  "handed-over": "handed over: the promote command goes on",
+  leased: "the lease is free, and taken: this standby takes over",
+} as const;
 
 /** How often it looks whether somebody asked for its folder. */
 const PROMOTE_LOOK_MS = 200;
 
-/** Follows a coordinator until it is stopped or its folder is asked for. Expected failures are values. */
-export async function standby(
-  address: string,
-  options: StandbyRunOptions,
-): Promise<{ ok: true; ended: "stopped" | "handed-over" } | Fault<string>> {
+/** How long a database that cannot be used is left alone, and the folder that has no job yet. */
+const LEASE_PAUSE_MS = 2_000;
+
+/**
+ * Follows a coordinator until it is stopped, its folder is asked for, or it gets the lease that the coordinator held: then it runs the
+ * job itself. Expected failures are values.
+ */
+export async function standby(address: string, options: RunOptions): Promise<{ ok: true } | Fault<string>> {
   const parsed = parseAddress(address);
   if (!parsed.ok) return parsed;
   const port = Number(/\/tcp\/(\d+)/.exec(options.listen[0] ?? "")?.[1] ?? 0);
@@ -56,14 +65,17 @@ export async function standby(
     writeFileSync(files.standby, `${JSON.stringify({ coordinator: parsed.address })}\n`);
     const created = await createNode({ role: "coordinator", privateKey: key.privateKey });
     if (!created.ok) return created;
+    let stood: Stood | Fault<string>;
     try {
       console.log(`standby of ${parsed.address} in ${dir}`);
       console.log(`start the coordinator with --standby ${created.node.peerId}`);
       console.log(`take over with npm run coordinator -- promote ${dir} --listen ${options.listen.join(" --listen ")}`);
-      return await stand(created.node, parsed.address, dir, { port, addresses: options.announce });
+      stood = await stand(created.node, parsed.address, dir, { port, addresses: options.announce }, options.lease);
     } finally {
       await created.node.stop();
     }
+    if (!stood.ok || stood.ended !== "leased") return stood;
+    return await takeOver(dir, options, stood.lease);
   } finally {
     locked.release();
   }
@@ -74,11 +86,14 @@ async function stand(
   address: string,
   dir: string,
   found: { port: number; addresses: string[] },
-): Promise<{ ok: true; ended: "stopped" | "handed-over" } | Fault<string>> {
+  database: string | undefined,
+): Promise<Stood | Fault<string>> {
   const over = new AbortController();
-  const end = Promise.withResolvers<{ ok: true; ended: "stopped" | "handed-over" } | Fault<string>>();
+  const end = Promise.withResolvers<Stood | Fault<string>>();
   const unhandle = onStopSignal(() => end.resolve({ ok: true, ended: "stopped" }));
   const look = setInterval(() => existsSync(filesOf(dir).promote) && end.resolve({ ok: true, ended: "handed-over" }), PROMOTE_LOOK_MS);
+  const leasing = database === undefined ? null : waitForLease(database, dir, over.signal);
+  void leasing?.then((lease) => lease && end.resolve({ ok: true, ended: "leased", lease }));
   let said = "";
   const connected = keepConnected({
     addresses: [address],
@@ -110,9 +125,39 @@ async function stand(
   clearInterval(look);
   over.abort();
   await connected;
-  if (ended.ok)
-    console.log(ended.ended === "stopped" ? "stopped; the same command goes on from here" : "handed over: the promote command goes on");
+  if (ended.ok) console.log(ENDED[ended.ended]);
+  const late = await leasing;
+  if (late && !(ended.ok && ended.ended === "leased")) await late.release();
   return ended;
+}
+
+/** The lease, once the coordinator that was seen to hold it does so no more; null where `signal` ended the wait. */
+async function waitForLease(url: string, dir: string, signal: AbortSignal): Promise<Lease | null> {
+  let said = "";
+  while (!signal.aborted) {
+    const folder = readFolder(dir);
+    const wait = {
+      fromAnother: true,
+      onWaiting: () => console.log("the coordinator holds the lease; this standby takes over when it does not"),
+    };
+    if (folder.ok)
+      try {
+        return await takeLease(url, folder.jobId, signal, wait);
+      } catch (error) {
+        if (said !== (error as Error).message) console.log((error as Error).message);
+        said = (error as Error).message;
+      }
+    await setTimeout(LEASE_PAUSE_MS, undefined, { signal }).catch(() => {});
+  }
+  return null;
+}
+
+async function takeOver(dir: string, options: RunOptions, lease: Lease): Promise<{ ok: true } | Fault<string>> {
+  const folder = readFolder(dir);
+  const begun = folder.ok ? await beginEpoch(folder) : folder;
+  if (begun.ok && folder.ok) return await runFolder(folder, options, lease);
+  await lease.release();
+  return begun;
 }
 
 /** Copies what is missing of the folder, then follows. Resolves when the coordinator cannot be asked; throws where it may not go on. */

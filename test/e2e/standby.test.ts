@@ -1,9 +1,11 @@
 /** A coordinator that is lost for good, and its standby on "another machine": what was announced stays, and whoever held more goes back. */
+import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { commitPlain, splitTensors } from "@zoswarm/shared/zo/apply";
 import type { Commit } from "@zoswarm/shared/zo/commit";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
@@ -11,6 +13,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { createProcesses, joinAddress, pageAddress, type Running, workerArgs } from "./processes.ts";
 import { contradictions, startRecorder } from "./recorder.ts";
 import { writeTinyJob } from "./tinyjob.ts";
+
+/** The specification's own implementation, where there is a copy of it. */
+const REFERENCE = fileURLToPath(new URL("../../../shared/spec/reference.py", import.meta.url));
 
 const processes = createProcesses();
 let dir = "";
@@ -37,13 +42,13 @@ const at = (name: string) => join(dir, name);
 const listen = (port: number) => `/ip4/127.0.0.1/tcp/${port}`;
 const startWorker = (address: string, name: string) =>
   processes.start("worker", workerArgs(address, at(name), ["--name", name, "--report", at(`${name}.json`)]));
-const startStandby = (address: string, port: number) =>
-  processes.start("coordinator", ["standby", address, "--data", at("copy"), "--listen", listen(port)]);
+const startStandby = (address: string, port: number, more: readonly string[] = []) =>
+  processes.start("coordinator", ["standby", address, "--data", at("copy"), "--listen", listen(port), "--http", "127.0.0.1:0", ...more]);
 const promote = (port: number) =>
   processes.start("coordinator", ["promote", at("copy"), "--listen", listen(port), "--http", "127.0.0.1:0"]);
 
 /** A job whose coordinator has a standby, and the commands that start it again. */
-async function startJob(mode: "sync" | "async", steps: number) {
+async function startJob(mode: "sync" | "async", steps: number, more: readonly string[] = []) {
   const job = await writeTinyJob(dir, { job: { steps } });
   const [port, standbyPort] = [await freePort(), await freePort()];
   const start = (more: readonly string[]) =>
@@ -53,12 +58,12 @@ async function startJob(mode: "sync" | "async", steps: number) {
     ]);
   const plain = start([]);
   const address = await joinAddress(plain);
-  const standby = startStandby(address, standbyPort);
+  const standby = startStandby(address, standbyPort, more);
   const peerId = (await standby.line(/--standby (\S+)$/))[1] as string;
   await standby.line(/has no standby/);
   plain.kill("SIGINT");
   expect(await plain.ended).toEqual({ code: 0, signal: null });
-  const restart = () => start(["--standby", peerId, "--standby-mode", mode]);
+  const restart = () => start(["--standby", peerId, "--standby-mode", mode, ...more]);
   const coordinator = restart();
   await standby.line(/^has the folder of job/);
   return { address, standby, standbyPort, coordinator, restart };
@@ -122,6 +127,7 @@ test("in mode sync nothing that was announced is lost when the coordinator is ki
   const { hash: plain, kinds } = await replayed();
   expect(plain).toBe(hash);
   expect(kinds.filter((kind) => kind === "epoch")).toHaveLength(1);
+  if (existsSync(REFERENCE)) expect(execFileSync("python3", [REFERENCE, "replay", at("bundle")], { encoding: "utf8" })).toContain(hash);
   expect(kinds.filter((kind) => kind === "commit")).toHaveLength(150);
   expect(recorder.heard.size).toBeGreaterThan(10);
   expect(contradictions(recorder.heard, at("bundle"))).toEqual([]);
@@ -162,4 +168,18 @@ test("in mode async a promotion may drop the last steps: workers go back to what
   expect(kinds.filter((kind) => kind === "commit")).toHaveLength(80);
   for (const name of Object.keys(workers))
     expect(JSON.parse(await readFile(at(`${name}/incidents.jsonl`), "utf8"))).toMatchObject({ code: "epoch-rewind" });
+});
+
+const DATABASE = process.env.ZOSWARM_TEST_POSTGRES;
+
+test.skipIf(DATABASE === undefined)("with a lease the standby takes over by itself when the coordinator that held it is gone", async () => {
+  const lease = ["--lease", DATABASE as string];
+  const { address, standby: leased, coordinator } = await startJob("sync", 100, lease);
+  await leased.line(/^the coordinator holds the lease/);
+  const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
+  await coordinator.line(/^step 10\//);
+  coordinator.kill("SIGKILL");
+  await leased.line(/^promoted: epoch 1 begins/);
+  const hash = await finished(leased, workers);
+  expect((await replayed()).hash).toBe(hash);
 });
