@@ -102,11 +102,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     },
     () => {},
   );
+  let fenced = false;
   /** Stops this coordinator where a higher epoch, validly signed, shows that another took over; false where it shows nothing. */
   function succeeds({ announcement }: Validated): boolean {
     if (announcement === undefined || announcement.epoch <= history.epoch) return false;
-    keepSuccessor(folder.dir, announcement);
+    if (fenced) return true;
+    fenced = true;
+    // It stops even where the disk does not take the proof.
     done.reject(new Error(successorMessage(folder.dir, announcement.epoch)));
+    keepSuccessor(folder.dir, announcement);
     return true;
   }
   const publish = async (bytes: Uint8Array) => {

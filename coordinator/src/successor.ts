@@ -8,7 +8,11 @@ import type { LoadedJob } from "./load.ts";
 
 /** Keeps the proof, which was verified, and records the incident. */
 export function keepSuccessor(dir: string, { bytes, seq, epoch }: Announcement): void {
-  writeFileSync(filesOf(dir).successor, bytes);
+  try {
+    writeFileSync(filesOf(dir).successor, bytes, { flush: true });
+  } catch (error) {
+    console.error(`the proof that this coordinator was succeeded is not kept: ${(error as Error).message}`);
+  }
   recordIncident(dir, { code: "old-coordinator", message: successorMessage(dir, epoch), seq });
 }
 
