@@ -70,7 +70,7 @@ describe("a worker's --join", () => {
     expect(treeOf(dir)).toEqual({});
   });
 
-  it("where nobody answers is given up after a few tries, with the remedy; only the worker's own key is kept", async () => {
+  it("where nobody answers is given up after a few tries, with the remedy; only the worker's own key and the folder's lock are kept", async () => {
     const coordinator = nodes.keep(await loopbackNode("coordinator"));
     const [address = ""] = coordinator.addresses();
     await coordinator.stop();
@@ -79,7 +79,7 @@ describe("a worker's --join", () => {
     expect(said).toContain(`cannot reach ${address} (`);
     expect(said).toContain("check the address, that the coordinator runs, and its firewall");
     expect(worker.lines[0]).toMatch(/trying again \(5 times, then this ends\)$/);
-    expect(Object.keys(treeOf(dir) ?? {})).toEqual(["worker", "worker/peer.key"]);
+    expect(Object.keys(treeOf(dir) ?? {})).toEqual(["worker", "worker/peer.key", "worker/process.lock"]);
   });
 
   it("that is answered by another peer is refused with the remedy", async () => {

@@ -18,6 +18,7 @@ import { type Announcement, createAnnouncement, parseAnnouncement, slotsOf, type
 import { decode, encode } from "./codec.ts";
 import { type Entry, packCoefficients, toHex } from "./entries.ts";
 import { LIMITS } from "./limits.ts";
+import { type ContributorRun, packRuns } from "./runs.ts";
 import { sha256Hex, signPayload } from "./signing.ts";
 
 const { key, verifier } = COMMIT_KEY;
@@ -105,10 +106,13 @@ describe("an announcement reads back as it was made", () => {
 
 describe("what is no announcement is refused with its code", () => {
   const group = (g: number) => [g, 1, 30, 1, Uint8Array.of(1, 2)];
-  const commit = (groups: unknown, contributors: unknown, meanLoss: unknown = 0.5) => [0, 4, groups, meanLoss, contributors];
+  const commit = (groups: unknown, contributors: ContributorRun[], meanLoss: unknown = 0.5) => [
+    ...[0, 4, groups, meanLoss],
+    packRuns(contributors),
+  ];
   const task = (groups: unknown, epsilonLog2 = -10, estimator = 0, step = 5) => [step, groups, epsilonLog2, estimator];
   const peer = [PEERS[0], "ada"];
-  const by = (...counts: number[]) => counts.map((count, who) => [who, count]);
+  const by = (...counts: number[]) => counts.map((count, who): ContributorRun => [who, count]);
   const times = (n: number, of: (i: number) => unknown) => Array.from({ length: n }, (_, i) => of(i));
 
   it.each<[string, unknown[]]>([

@@ -5,6 +5,7 @@
 import * as z from "zod";
 import type { GroupCommit } from "../zo/commit.ts";
 import { LIMITS } from "./limits.ts";
+import { packRuns, unpackRuns } from "./runs.ts";
 
 export const u32 = z.int().min(0).max(0xffffffff);
 export const stepNumber = z.int().min(0).max(0xfffffffe);
@@ -55,14 +56,15 @@ const groupsTuple = z
   .refine((groups) => groups.every((group, i) => i === 0 || group.g > (groups[i - 1]?.g ?? -1)), "groups in ascending g, each once")
   .refine((groups) => groups.reduce((n, { m }) => n + 2 ** m, 0) <= LIMITS.directionsPerStepMax, "too many directions");
 
+const contributorRuns = z.instanceof(Uint8Array).transform((bytes, context) => {
+  const runs = unpackRuns(bytes);
+  if (runs !== null) return runs;
+  context.addIssue("runs of contributors");
+  return z.NEVER;
+});
+
 const commitTuple = z
-  .tuple([
-    z.literal(0),
-    stepNumber,
-    groupsTuple,
-    finite.nullable(),
-    z.array(z.tuple([u32, z.int().min(1).max(LIMITS.directionsPerStepMax)])).max(LIMITS.directionsPerStepMax),
-  ])
+  .tuple([z.literal(0), stepNumber, groupsTuple, finite.nullable(), contributorRuns])
   .refine(
     ([, , groups, , runs]) => groups.reduce((n, g) => n + 2 ** g.m, 0) === runs.reduce((n, [, length]) => n + length, 0),
     "contributors cover every slot once",
@@ -116,7 +118,7 @@ export function entryTuple(entry: Entry): unknown[] {
           return [g, m, p, width, bytes];
         }),
         entry.meanLoss,
-        entry.contributors,
+        packRuns(entry.contributors),
       ];
     case "roster":
       return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
