@@ -47,6 +47,19 @@ describe("slots follow speed", () => {
   });
 });
 
+it("what a worker answers again, because it was offered more, says nothing of its speed", () => {
+  const job = drive({ directionsLog2: 6 }, 2);
+  job.join(A);
+  job.join(B);
+  const slots = job.slots(A);
+  job.answer(A, slots, { nowMs: 3200, elapsedMs: 3200 });
+  expect(job.round.members.get(A)?.speed).toBe(10);
+  job.feed({ kind: "left", peerId: B, nowMs: 3210 });
+  expect(job.slots(A).length).toBe(32);
+  job.answer(A, slots, { nowMs: 3220, elapsedMs: 3200 });
+  expect(job.round.members.get(A)?.speed).toBe(10);
+});
+
 describe("probation", () => {
   const slow = () => {
     const job = drive({ steps: 40, quorum: 0.25, deadlineMs: 1000, deadlineFloorMs: 1000 }, 3);

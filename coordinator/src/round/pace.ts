@@ -36,7 +36,7 @@ export function isOnProbation({ missed }: Pick<Member, "missed">): boolean {
   return missed >= MISSES_MAX;
 }
 
-/** Takes in a result of `count` slots that was reported to have taken `elapsedMs`: it cannot have taken longer than it was away. */
+/** Takes in a result with `count` slots that were asked for, which was reported to have taken `elapsedMs`: it cannot have taken longer than it was away. */
 export function observeSpeed(member: Member, open: OpenStep, count: number, elapsedMs: number, nowMs: number): void {
   const awayMs = nowMs - Math.max(open.openedMs, member.heardMs);
   member.heardMs = nowMs;

@@ -202,8 +202,10 @@ function onResult(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { 
   const asked = open.asked.get(peerId);
   const was = asked?.size ?? 0;
   for (const { slot } of frame.losses) asked?.delete(slot);
-  if (was > 0 && asked?.size === 0 && !open.late.has(peerId)) observeShare(round, member, open, nowMs);
-  if (was > 0) observeSpeed(member, open, frame.losses.length, frame.elapsedMs, nowMs);
+  // An offer has a worker answer again what it has measured of the step: that took no time.
+  const told = was - (asked?.size ?? 0);
+  if (told > 0) observeSpeed(member, open, told, frame.elapsedMs, nowMs);
+  if (told > 0 && asked?.size === 0 && !open.late.has(peerId)) observeShare(round, member, open, nowMs);
   if (fresh === 0) return effects;
   round.forwards += frame.losses.reduce((n, { minus }) => n + (minus === null ? 1 : 2), 0);
   return [...effects, ...commitNext(round, nowMs)];
