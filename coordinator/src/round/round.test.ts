@@ -246,9 +246,30 @@ test("a worker that says that it diverged is counted once each time, and gets no
   expect([job.round.divergences, job.round.members.get(A)?.state]).toEqual([1, "diverged"]);
   expect(codes(job.answer(A, all))).toEqual(["diverged"]);
   expect(job.round.divergences).toBe(1);
-  expect(job.round.members.get(A)?.runs).toEqual([]);
+  expect(job.slots(A)).toEqual([]);
   beat("ready", "ab".repeat(32));
   expect(job.slots(A).length).toBeGreaterThan(0);
+});
+
+test("a worker that takes part again is told where it has no slots any more: it remembers those that it had", () => {
+  const job = drive({ estimator: "one-sided", steps: 20 }, 3);
+  for (const who of [A, B, C]) job.join(who);
+  expect([A, B, C].map((who) => job.slots(who).length)).toEqual([4, 4, 0]);
+  const beat = (state: "paused" | "ready") =>
+    job.feed({ kind: "heartbeat", peerId: A, frame: { kind: "heartbeat", nextSeq: 0, state, checkpoint: null }, nowMs: 50 });
+  /** One step, in which the others are ten times faster. */
+  const turn = (step: number) => {
+    for (const who of [A, B, C]) job.answer(who, job.slots(who), { step, elapsedMs: who === A ? 1000 : 100, nowMs: 2000 * (step + 1) });
+    if (job.round.open[0]?.task.step === step) job.feed({ kind: "deadline", step, nowMs: 2000 * (step + 1) + 1000 });
+  };
+  const told = () => frames(job.effects, "slots").filter(({ to, toStep }) => to === A && toStep === null);
+  expect(told().at(-1)?.runs).toEqual([[0, 4]]);
+  beat("paused");
+  turn(0);
+  beat("ready");
+  for (let step = 1; step < 6; step++) turn(step);
+  expect(job.slots(A)).toEqual([]);
+  expect(told().at(-1)?.runs).toEqual([]);
 });
 
 test("a step that is complete while the commit before it is on its way to the ledger waits for it: nobody is in the roster twice", () => {

@@ -14,7 +14,6 @@ import { activeMembers, type Member, type Round, type RoundEffect } from "./stat
  * share have moved on and would have to go back: they are not asked, and the deadline decides.
  */
 export function release(round: Round, member: Member): RoundEffect[] {
-  member.runs = [];
   return round.open.flatMap((open) => {
     const left = pending(open, open.asked.get(member.peerId) ?? []);
     open.asked.delete(member.peerId);

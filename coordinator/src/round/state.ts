@@ -16,7 +16,7 @@ export interface Member {
   threads: number;
   state: WorkerState | "gone";
   checkpoint: Checkpoint | null;
-  /** Slots in every step, from the last assignment on. */
+  /** Slots in every step, as it was last told in this session: also while it takes no part, since it does not forget them. */
   runs: Run[];
   /** Slots per second, smoothed. */
   speed: number | null;
