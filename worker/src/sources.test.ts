@@ -41,8 +41,12 @@ interface Donor {
   asked: number[];
 }
 
-/** A node that has the blob, as `change` makes of it, and these snapshots. */
-async function donor(change: (files: Served) => Partial<Served> = () => ({}), snapshots: readonly Snapshot[] = []): Promise<Donor> {
+/** A node that has the blob, as `change` makes of it, these snapshots, and these entries of the ledger. */
+async function donor(
+  change: (files: Served) => Partial<Served> = () => ({}),
+  snapshots: readonly Snapshot[] = [],
+  entries: Uint8Array[] = [Uint8Array.of(1)],
+): Promise<Donor> {
   const files = await openBlobFiles(await mkdtemp(join(dir, "donor-")));
   const put = await files.put(content);
   if (!put.ok) throw new Error(put.message);
@@ -58,7 +62,7 @@ async function donor(change: (files: Served) => Partial<Served> = () => ({}), sn
     },
   });
   await serveSnapshots(node, JOB, () => snapshots);
-  await serveRange(node, () => [Uint8Array.of(snapshots.length)]);
+  await serveRange(node, () => entries);
   return { node, address: node.addresses()[0] ?? "", asked };
 }
 
@@ -155,4 +159,37 @@ test("a ledger range comes from a donor, from the coordinator where that one was
   expect((await me.sources.range(0, never)).peer).toBe(ada.address);
   me.sources.refuse(ada.address, "its ledger does not hold (bad-signature)");
   expect(await me.sources.range(0, never)).toMatchObject({ peer: coordinator.node.peerId, fetched: { ok: true } });
+});
+
+test("that the ledger ends is not taken from a donor: the coordinator says so", async () => {
+  const coordinator = await donor();
+  const behind = await donor(undefined, [], []);
+  const me = await newcomer(coordinator, [behind.address]);
+  await me.sources.greet(never);
+  const { peer, fetched } = await me.sources.range(0, never);
+  expect(fetched).toMatchObject({ ok: true, announcements: [Uint8Array.of(1)] });
+  expect([peer, me.sources.donors()]).toEqual([coordinator.node.peerId, 1]);
+});
+
+test("a download that is at its end does not take the connection from one that is not", async () => {
+  const coordinator = await donor();
+  const begun = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  const ada = await donor((files) => ({
+    async chunk(blob, index) {
+      begun.resolve();
+      await goOn.promise;
+      return files.chunk(blob, index);
+    },
+  }));
+  const me = await newcomer(coordinator, [ada.address]);
+  await me.sources.greet(never);
+  const arriving = arrives(me);
+  await begun.promise;
+  await me.sources.hangUp();
+  goOn.resolve();
+  await arriving;
+  expect([coordinator.asked.length, me.sources.donors()]).toEqual([0, 1]);
+  await me.sources.hangUp();
+  expect(me.node.peers()).toEqual([coordinator.node.peerId]);
 });

@@ -33,7 +33,7 @@ export interface Sources {
   bytesPerSecond(): number | null;
   /** Asks a peer for nothing more; false, and only said, where it is the coordinator, whom nobody can take the place of. */
   refuse(peer: string, why: string): boolean;
-  /** Closes the connections to donors. */
+  /** Closes the connections to donors, where nothing is being downloaded: shards are fetched several at once, each by its own caller. */
   hangUp(): Promise<void>;
 }
 
@@ -48,6 +48,7 @@ export interface SourcesOptions {
 export function createSources({ node, jobId, peers, log }: SourcesOptions): Sources {
   const refused = new Set<string>();
   const downloaded = { bytes: 0, ms: 0 };
+  let downloads = 0;
   /** Addresses of donors that answered, by peer id. */
   let donors = new Map<string, string>();
 
@@ -91,6 +92,17 @@ export function createSources({ node, jobId, peers, log }: SourcesOptions): Sour
     return [...offers.values()];
   }
 
+  /** From these peers, else from the coordinator. */
+  async function fetchFromAll(named: readonly string[], id: string, cache: BlobFiles, options: FetchOptions): Promise<FetchedBlob> {
+    const { coordinator } = peers();
+    const others = named.filter((peer) => peer !== coordinator && !refused.has(peerIdOf(peer)));
+    if (others.length > 0) {
+      const fetched = await fetchFrom(others, id, cache, options);
+      if (fetched.ok || LOCAL_FAULTS.includes(fetched.code) || options.signal.aborted) return fetched;
+    }
+    return fetchFrom([coordinator], id, cache, options);
+  }
+
   /** One fetch, its speed noted, those who failed left out from now on. */
   async function fetchFrom(from: readonly string[], id: string, cache: BlobFiles, options: FetchOptions): Promise<FetchedBlob> {
     const startMs = performance.now();
@@ -119,21 +131,21 @@ export function createSources({ node, jobId, peers, log }: SourcesOptions): Sour
     greet,
     donors: () => donors.size,
     async blob(id, cache, { peers: named = [...donors.values()], ...options }) {
-      const { coordinator } = peers();
-      const others = named.filter((peer) => peer !== coordinator && !refused.has(peerIdOf(peer)));
-      if (others.length > 0) {
-        const fetched = await fetchFrom(others, id, cache, options);
-        if (fetched.ok || LOCAL_FAULTS.includes(fetched.code) || options.signal.aborted) return fetched;
+      downloads++;
+      try {
+        return await fetchFromAll(named, id, cache, options);
+      } finally {
+        downloads--;
       }
-      return fetchFrom([coordinator], id, cache, options);
     },
     async range(fromSeq, signal) {
       const [donor] = [...donors.values()].sort(() => Math.random() - 0.5);
       if (donor !== undefined) {
         const fetched = await fetchRange(node, donor, fromSeq, signal);
-        if (fetched.ok) return { peer: donor, fetched };
-        if (fetched.code === "wrong-bytes") refuse(donor, "it sent a ledger that nobody understands");
-        else if (!HARMLESS.includes(fetched.code)) donors.delete(peerIdOf(donor));
+        // That there is no more is for the coordinator to say: a donor may lag, or lie.
+        if (fetched.ok && fetched.announcements.length > 0) return { peer: donor, fetched };
+        if (!fetched.ok && fetched.code === "wrong-bytes") refuse(donor, "it sent a ledger that nobody understands");
+        else if (!fetched.ok && !HARMLESS.includes(fetched.code)) donors.delete(peerIdOf(donor));
       }
       const { coordinator } = peers();
       return { peer: coordinator, fetched: await fetchRange(node, coordinator, fromSeq, signal) };
@@ -141,6 +153,7 @@ export function createSources({ node, jobId, peers, log }: SourcesOptions): Sour
     bytesPerSecond: () => (downloaded.bytes === 0 ? null : (1000 * downloaded.bytes) / downloaded.ms),
     refuse,
     async hangUp() {
+      if (downloads > 0) return;
       await Promise.all([...donors.keys()].map((peerId) => node.hangUp(peerId)));
     },
   };
