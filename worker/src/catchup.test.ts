@@ -12,7 +12,7 @@ import { createReplica } from "@zoswarm/shared/replica/replica";
 import { openSnapshots } from "@zoswarm/shared/store/snapshots";
 import { createParameters, type Parameters } from "@zoswarm/shared/zo/kernel";
 import type { TensorSpec } from "@zoswarm/shared/zo/lattice";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createCatchUp } from "./catchup.ts";
 import type { Offer, Sources } from "./sources.ts";
 
@@ -64,7 +64,10 @@ beforeEach(() => {
 const stateOf = (step: number) => snapshotAt.get(step) as Snapshot;
 
 /** A newcomer whose peers offer these snapshots and give these ranges; `fileOf` says what a blob's download brings. */
-async function newcomer(offers: readonly Offer[], over: { fileOf?: (id: string) => string; ranges?: [peer: string, Uint8Array[]][] } = {}) {
+async function newcomer(
+  offers: readonly Offer[],
+  over: { fileOf?: (id: string) => string; ranges?: [peer: string, Uint8Array[]][]; line?: { bytesPerSecond: number | null } } = {},
+) {
   const parameters = fresh();
   const calls: string[] = [];
   const said: string[] = [];
@@ -86,7 +89,13 @@ async function newcomer(offers: readonly Offer[], over: { fileOf?: (id: string) 
   const sources: Sources = {
     greet: async () => [...offers],
     donors: () => 0,
-    async blob(id, cache) {
+    async blob(id, cache, { signal, onProgress }) {
+      // Of eight chunks three were here; one more comes before the asker can stop it.
+      for (let done = 3; onProgress && done <= 8; done++) {
+        onProgress(done, 8);
+        if (done > 3 && over.line) over.line.bytesPerSecond = 1e6;
+        if (signal.aborted) return { ok: false, code: "aborted", message: "given up", dropped: [] };
+      }
       const file = over.fileOf?.(id) ?? blobs.get(id) ?? "";
       mkdirSync(join(dir, `run${run}`), { recursive: true });
       const put = await cache.put({ file });
@@ -98,7 +107,7 @@ async function newcomer(offers: readonly Offer[], over: { fileOf?: (id: string) 
       const [peer, announcements] = ranges.length > 1 ? (ranges.shift() as [string, Uint8Array[]]) : (ranges[0] as [string, Uint8Array[]]);
       return { peer, fetched: { ok: true, announcements: announcements.slice(fromSeq) } };
     },
-    bytesPerSecond: () => 1e6,
+    bytesPerSecond: () => (over.line ?? { bytesPerSecond: 1e6 }).bytesPerSecond,
     refuse: (peer) => refused.push(peer) > 0,
     hangUp: async () => {},
   };
@@ -134,6 +143,28 @@ test("few steps are replayed in blocks, and the newest hash that the ledger stat
   await me.catchUp.goToHead(me.signal);
   expect(me.parameters.stateHash()).toBe(head);
   expect(me.calls.filter((name) => name === "replay").length).toBeLessThan(STEPS);
+});
+
+test("a donor that gives only what is known is refused: the ledger does not end where it says", async () => {
+  const me = await newcomer([], {
+    ranges: [
+      ["honest", ledger.slice(0, 4)],
+      ["liar", new Array(8).fill(ledger[0])],
+      ["honest", ledger],
+    ],
+  });
+  await me.catchUp.fetchLedger(me.signal);
+  expect([me.refused, me.replica.history.nextSeq]).toEqual([["liar"], ledger.length]);
+});
+
+test("the line is measured also where an earlier start left a part of the snapshot: it is gone on with, not replayed around", async () => {
+  let clockMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (clockMs += 200));
+  const me = await newcomer([offerOf(stateOf(8), "honest")], { line: { bytesPerSecond: null } });
+  await me.catchUp.fetchLedger(me.signal);
+  await me.catchUp.goToHead(me.signal).finally(() => clock.mockRestore());
+  expect(me.said).toEqual([expect.stringMatching(/^catching up by snapshot: the snapshot after step 9 /)]);
+  expect(me.parameters.stateHash()).toBe(head);
 });
 
 test("the newest snapshot that the ledger vouches for is taken, kept, and the steps behind it are replayed", async () => {

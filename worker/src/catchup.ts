@@ -98,7 +98,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       fromSeq = replica.history.nextSeq;
       if (replica.stopped !== null) throw new Error(replica.stopped);
       if (refusal !== null && sources.refuse(peer, `its ledger does not hold (${refusal})`)) continue;
-      if (fresh.length === 0) return;
+      if (fresh.length === 0 && !sources.refuse(peer, "what it gave of the ledger was known")) return;
     }
   }
 
@@ -116,11 +116,16 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     const sample = offers.find(({ toFetch }) => toFetch > 0);
     if (sources.bytesPerSecond() !== null || sample === undefined) return sources.bytesPerSecond();
     const enough = new AbortController();
+    let before: number | null = null;
     await sources.blob(sample.id, snapshots.blobs, {
       signal: AbortSignal.any([signal, enough.signal]),
       bytes: sample.bytes,
       peers: sample.peers,
-      onProgress: (done) => done > 0 && enough.abort(),
+      onProgress(done) {
+        // What an earlier start left of it was not downloaded now.
+        before ??= done;
+        if (done > before) enough.abort();
+      },
     });
     return sources.bytesPerSecond();
   }
