@@ -288,6 +288,16 @@ test("with a new state it goes on, and what it had measured before is measured a
   expect(answers(it.measured())).toEqual([[2, 3, 4, 5]]);
 });
 
+test("a measurement that was given up, and ends only after the state was made anew, counts for nothing", () => {
+  const it = differing();
+  it.announce(evaluationOf(1));
+  expect(measures(it.feed({ kind: "resynced", checkpoint: { step: 1, stateHash: HASH } }))).toEqual([]);
+  const ended = it.measured([2]);
+  expect(answers(ended)).toEqual([]);
+  expect(measures(ended)).toEqual([[2, [2, 3, 4, 5]]]);
+  expect(answers(it.measured())).toEqual([[2, 3, 4, 5]]);
+});
+
 test("a second mismatch in a row ends it with what to do; one after an agreement does not", () => {
   const again = () => {
     const it = differing();

@@ -33,7 +33,8 @@ export interface Volunteer {
   open: OpenWork[];
   /** Where the parameters stand: at the base of what is measured, and with nothing left to measure at the ledger's end. */
   theta: BranchNode | null;
-  measuring: { head: string; slots: number[] } | null;
+  /** `isVoid`: begun at a state that was not the ledger's. */
+  measuring: { head: string; slots: number[]; isVoid?: true } | null;
   checkpoint: Checkpoint | null;
   /** Checkpoints in a row whose hash was not the ledger's. */
   mismatches: number;
@@ -156,6 +157,7 @@ function judge(me: Volunteer): VolunteerEffect[] {
   }
   me.mismatches++;
   me.state = "diverged";
+  if (measuring !== null) measuring.isVoid = true;
   for (const { losses } of open) losses.clear();
   me.theta = replica.history.branch;
   const { step, stateHash } = checkpoint;
@@ -192,10 +194,11 @@ function measureNext(me: Volunteer): VolunteerEffect[] {
 }
 
 function onMeasured(me: Volunteer, event: Extract<VolunteerEvent, { kind: "measured" }>): VolunteerEffect[] {
+  // Its end may come only after the state was made anew.
+  const isVoid = me.measuring?.isVoid === true;
   me.measuring = null;
-  // Measured from a state that is not the ledger's.
   if (me.state === "diverged") return [];
-  const work = me.open.find(({ head }) => head === event.head);
+  const work = isVoid ? undefined : me.open.find(({ head }) => head === event.head);
   if (work === undefined) return measureNext(me);
   for (const loss of event.losses) work.losses.set(loss.slot, loss);
   work.elapsedMs = event.elapsedMs;
