@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,4 +56,20 @@ test("what comes back from a rewind is there after a restart, and so is nothing 
   expect(again.length()).toBe(4);
   expect(again.range(0)).toEqual([0, 1, 9, 8].map(bytesOf));
   await again.close();
+});
+
+test.skipIf(process.platform === "win32")("a rewind that the disk refuses says so, and does not end the process", () => {
+  const script = `
+    const { openLedgerStore } = await import(${JSON.stringify(new URL("ledgerstore.ts", import.meta.url))});
+    const store = openLedgerStore(${JSON.stringify(dir)});
+    for (let seq = 0; seq < 3; seq++) await store.append(seq, new Uint8Array(1000));
+    await store.replaceFrom(1, new Uint8Array(1_000_000)).catch((error) => console.log(error.message));
+    // Promises that nobody took end a process a moment later.
+    setTimeout(() => console.log("still here"), 100);
+  `;
+  const { stdout, status } = spawnSync("sh", ["-c", 'ulimit -f 300; exec "$0" --input-type=module -e "$1"', process.execPath, script], {
+    encoding: "utf8",
+  });
+  expect(stdout).toMatch(/^cannot use the ledger in .*: Input\/output error\nstill here\n$/);
+  expect(status).toBe(0);
 });

@@ -52,11 +52,11 @@ export function openLedgerStore(folder: string): LedgerStore {
       if (failed !== null) throw failed;
       if (seq > next) throw new Error(`ledger ${folder}: entry ${seq} does not follow ${next - 1}`);
       try {
-        await db.transaction(() => {
+        // Not lmdb's asynchronous transaction: where the disk refuses it, a promise that nobody can take ends the process.
+        db.transactionSync(() => {
           for (let at = next - 1; at >= seq; at--) db.removeSync(at);
           db.putSync(seq, Buffer.from(bytes));
         });
-        await db.flushed;
       } catch (error) {
         failed = writeError(folder, error);
         throw failed;
