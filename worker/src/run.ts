@@ -161,9 +161,10 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
       left = session;
       return session.close();
     }
-    ready.failed.catch((error: Error & { code?: string; seq?: number }) =>
-      error.code === "rewound" ? startAnew(ready, error) : end.resolve({ ok: false, code: "failed", message: error.message }),
-    );
+    if (attached !== ready)
+      ready.failed.catch((error: Error & { code?: string; seq?: number }) =>
+        error.code === "rewound" ? startAnew(ready, error) : end.resolve({ ok: false, code: "failed", message: error.message }),
+      );
     session.onClose(() => ready.detach());
     attached = ready;
     current = session;
@@ -182,7 +183,13 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
     if (FINAL.includes(frame.code)) return end.resolve({ ok: false, code: frame.code, message: frame.message });
     if (frame.code !== "finished") return console.log(`the coordinator says: ${frame.message}`);
     finishing = true;
-    await attached?.catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
+    try {
+      await attached?.catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
+    } catch {
+      // What broke is told, or the worker started anew, by who waits for `failed`.
+      finishing = false;
+      return;
+    }
     end.resolve({ ok: true, ended: "finished" });
   };
   const onFrame = (session: Session, bytes: Uint8Array) => {
