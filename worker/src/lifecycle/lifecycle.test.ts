@@ -278,6 +278,18 @@ test("the order of hash and ledger's word does not matter, and nothing is said t
   expect(kinds(it.feed({ kind: "checkpointed", checkpoint }))).toEqual([]);
 });
 
+test("a hash is compared also where the ledger's word comes after the next checkpoint: evaluating may take longer than steps", () => {
+  const it = measuring();
+  for (const step of [0, 1, 2, 3]) {
+    it.announce(commitOf(step, [[0, 8]]), step < 3 ? task(step + 1) : undefined);
+    if (step % 2 === 1) it.feed({ kind: "checkpointed", checkpoint: { step, stateHash: step === 1 ? "cd".repeat(32) : HASH } });
+  }
+  expect(it.announce(evaluationOf(1)).at(-1)).toEqual({ kind: "resync", step: 1, stateHash: "cd".repeat(32), stated: HASH });
+  it.feed({ kind: "resynced", checkpoint: { step: 3, stateHash: HASH } });
+  // What was hashed before the resync is no more.
+  expect(kinds(it.announce(evaluationOf(3)))).not.toContain("resync");
+});
+
 test("with a new state it goes on, and what it had measured before is measured again", () => {
   const it = differing();
   it.announce(evaluationOf(1));

@@ -36,6 +36,8 @@ export interface Volunteer {
   /** `isVoid`: begun at a state that was not the ledger's. */
   measuring: { head: string; slots: number[]; isVoid?: true } | null;
   checkpoint: Checkpoint | null;
+  /** Of which the ledger has said nothing yet: its evaluations may come some checkpoints later. */
+  unjudged: Checkpoint[];
   /** Checkpoints in a row whose hash was not the ledger's. */
   mismatches: number;
 }
@@ -75,6 +77,7 @@ export function createVolunteer(replica: Replica): Volunteer {
     theta: replica.history.branch,
     measuring: null,
     checkpoint: null,
+    unjudged: [],
     mismatches: 0,
   };
 }
@@ -104,9 +107,11 @@ export function reduce(me: Volunteer, event: VolunteerEvent, commitKey: KeyObjec
       return onMeasured(me, event);
     case "checkpointed":
       me.checkpoint = event.checkpoint;
+      me.unjudged = [...me.unjudged, event.checkpoint].slice(-UNJUDGED_MAX);
       return [...judge(me), ...(me.open.length === 0 ? heartbeat(me) : [])];
     case "resynced":
       me.checkpoint = event.checkpoint;
+      me.unjudged = [];
       if (me.state === "diverged") me.state = "ready";
       return [...heartbeat(me), ...measureNext(me)];
     case "heartbeat":
@@ -146,13 +151,19 @@ function move(me: Volunteer): Move[] {
   return moves;
 }
 
-/** Compares the last checkpoint with what the ledger states of it: from a differing state nothing more is sent. */
+/** Checkpoints that may wait for the ledger's word: an evaluation that takes longer than so many is no longer compared. */
+const UNJUDGED_MAX = 16;
+
+/** Compares checkpoints with what the ledger states of them: from a differing state nothing more is sent. */
 function judge(me: Volunteer): VolunteerEffect[] {
-  const { checkpoint, replica, state, open, measuring } = me;
-  const stated = checkpoint && replica.history.evaluations.findLast(({ step }) => step === checkpoint.step)?.stateHash;
-  if (!checkpoint || stated === undefined || stated === null || state === "diverged") return [];
-  if (stated === checkpoint.stateHash) {
-    me.mismatches = 0;
+  const { replica, state, open, measuring } = me;
+  if (state === "diverged") return [];
+  const wordOf = (step: number) => replica.history.evaluations.findLast((each) => each.step === step)?.stateHash;
+  const words = me.unjudged.map((checkpoint) => ({ ...checkpoint, stated: wordOf(checkpoint.step) }));
+  me.unjudged = me.unjudged.filter((_, i) => words[i]?.stated === undefined);
+  const differing = words.find(({ stateHash, stated }) => stated !== undefined && stated !== stateHash);
+  if (differing?.stated === undefined) {
+    if (words.some(({ stated }) => stated !== undefined)) me.mismatches = 0;
     return [];
   }
   me.mismatches++;
@@ -160,7 +171,7 @@ function judge(me: Volunteer): VolunteerEffect[] {
   if (measuring !== null) measuring.isVoid = true;
   for (const { losses } of open) losses.clear();
   me.theta = replica.history.branch;
-  const { step, stateHash } = checkpoint;
+  const { step, stateHash, stated } = differing;
   const out: VolunteerEffect[] = [...(measuring === null ? [] : [{ kind: "abort" as const }]), ...heartbeat(me)];
   if (me.mismatches === 1) return [...out, { kind: "resync", step, stateHash, stated }];
   const message = `after step ${step + 1} this replica has the state hash ${stateHash.slice(0, 12)}, the ledger states ${stated.slice(0, 12)}, again after it was made anew: this machine does not compute as the others do; please report it`;
