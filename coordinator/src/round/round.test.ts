@@ -251,6 +251,19 @@ test("a worker that says that it diverged is counted once each time, and gets no
   expect(job.slots(A).length).toBeGreaterThan(0);
 });
 
+test("who comes and goes while a step is open, under ever new names, leaves nothing of itself beyond those that are shown", () => {
+  const job = drive();
+  job.join(A);
+  for (let i = 0; i < 1_100; i++) {
+    job.join(`peer${i}`);
+    job.feed({ kind: "left", peerId: `peer${i}`, nowMs: 0 });
+  }
+  const [open] = job.round.open;
+  const known = job.round.members.size;
+  expect(known).toBe(1_001);
+  for (const { size } of [open?.offered, open?.asked, open?.late] as { size: number }[]) expect(size).toBeLessThanOrEqual(known);
+});
+
 test("a worker that takes part again is told where it has no slots any more: it remembers those that it had", () => {
   const job = drive({ estimator: "one-sided", steps: 20 }, 3);
   for (const who of [A, B, C]) job.join(who);

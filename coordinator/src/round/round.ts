@@ -93,7 +93,14 @@ function onLeft(round: Round, peerId: string): RoundEffect[] {
 const GONE_MAX = 1_000;
 function forgetGone(round: Round): void {
   const gone = [...round.members.values()].filter(({ state }) => state === "gone");
-  for (const { peerId } of gone.slice(0, Math.max(0, gone.length - GONE_MAX))) round.members.delete(peerId);
+  for (const { peerId } of gone.slice(0, Math.max(0, gone.length - GONE_MAX))) {
+    round.members.delete(peerId);
+    // What they might still answer goes as well: a step may stay open for long, and a peer costs nothing to name.
+    for (const { offered, late } of round.open) {
+      offered.delete(peerId);
+      late.delete(peerId);
+    }
+  }
 }
 
 function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { kind: "heartbeat" }>): RoundEffect[] {
