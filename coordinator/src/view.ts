@@ -6,9 +6,9 @@ import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import type { Change, Coordinator } from "./coordinator.ts";
 import type { Job, StepPoint, Worker } from "./http/schemas.ts";
 import { pageOfHistory, type View, type ViewEvent } from "./http/view.ts";
+import { agreementOf } from "./round/answers.ts";
 import { slotsIn } from "./round/assign.ts";
 import { isOnProbation } from "./round/pace.ts";
-import { agreementOf } from "./round/round.ts";
 import { activeMembers, type Member } from "./round/state.ts";
 
 /** Steps over which rates are averaged. */
