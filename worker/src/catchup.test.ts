@@ -1,4 +1,5 @@
 /** From a ledger to its parameters, whatever peers offer: with real snapshots and the real kernel, without a thread and a network. */
+import { once } from "node:events";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,12 +62,18 @@ beforeEach(() => {
   run++;
 });
 
+const givenUp = { ok: false as const, code: "aborted" as const, message: "given up", dropped: [] };
 const stateOf = (step: number) => snapshotAt.get(step) as Snapshot;
 
 /** A newcomer whose peers offer these snapshots and give these ranges; `fileOf` says what a blob's download brings. */
 async function newcomer(
   offers: readonly Offer[],
-  over: { fileOf?: (id: string) => string; ranges?: [peer: string, Uint8Array[]][]; line?: { bytesPerSecond: number | null } } = {},
+  over: {
+    fileOf?: (id: string) => string;
+    ranges?: [peer: string, Uint8Array[]][];
+    line?: { bytesPerSecond: number | null };
+    slow?: boolean;
+  } = {},
 ) {
   const parameters = fresh();
   const calls: string[] = [];
@@ -94,7 +101,12 @@ async function newcomer(
       for (let done = 3; onProgress && done <= 8; done++) {
         onProgress(done, 8);
         if (done > 3 && over.line) over.line.bytesPerSecond = 1e6;
-        if (signal.aborted) return { ok: false, code: "aborted", message: "given up", dropped: [] };
+        if (signal.aborted) return givenUp;
+      }
+      if (over.slow) {
+        // Whole only once the asker has stopped waiting.
+        while (!signal.aborted) await once(signal, "abort");
+        return givenUp;
       }
       const file = over.fileOf?.(id) ?? blobs.get(id) ?? "";
       mkdirSync(join(dir, `run${run}`), { recursive: true });
@@ -164,6 +176,23 @@ test("the line is measured also where an earlier start left a part of the snapsh
   await me.catchUp.fetchLedger(me.signal);
   await me.catchUp.goToHead(me.signal).finally(() => clock.mockRestore());
   expect(me.said).toEqual([expect.stringMatching(/^catching up by snapshot: the snapshot after step 9 /)]);
+  expect(me.parameters.stateHash()).toBe(head);
+});
+
+test("a snapshot that takes longer to come than a replay is given up, with those who give it so slowly", async () => {
+  let clockMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (clockMs += 200_000));
+  const patience: number[] = [];
+  const timeout = vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => {
+    patience.push(ms);
+    return AbortSignal.abort();
+  });
+  const me = await newcomer([offerOf(stateOf(8), "slow")], { slow: true });
+  await me.catchUp.fetchLedger(me.signal);
+  await me.catchUp.goToHead(me.signal).finally(() => [clock, timeout].map((mock) => mock.mockRestore()));
+  // One step was replayed in 200 s: eleven are left.
+  expect([patience, me.refused]).toEqual([[11 * 200_000], ["slow"]]);
+  expect(me.said[1]).toBe("snapshot after step 9: its download takes longer than a replay");
   expect(me.parameters.stateHash()).toBe(head);
 });
 

@@ -24,6 +24,10 @@ const PROBE_SECONDS = 0.25;
 /** Commits in one call: enough for the kernel's blocks, few enough to be stopped between calls. */
 const REPLAY_STEPS = 1024;
 
+/** A snapshot's download may take so long at least; and as long as a replay would, but no longer: who sends it decides how slowly it comes. */
+const DOWNLOAD_SECONDS_MIN = 30;
+const DOWNLOAD_SECONDS_MAX = 86_400;
+
 /** What a range may hold that goes back to where another coordinator took over. */
 const KNOWN_OR_APPLIED: readonly AnnouncementCode[] = ["applied", "repeat", "old-epoch", "rewind", "other-branch"];
 
@@ -158,13 +162,21 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     return expected && step !== undefined ? { step, stateHash } : null;
   }
 
-  /** Puts a snapshot in place; false, and theta is the initial state, where it cannot be had or is not what it should be. */
-  async function take(offer: Offer, signal: AbortSignal): Promise<boolean> {
+  /** Puts a snapshot in place, which may take `secondsMax` to come; false, and theta is the initial state, where it cannot be had or is not what it should be. */
+  async function take(offer: Offer, signal: AbortSignal, secondsMax: number | null): Promise<boolean> {
     const { step, stateHash, id, bytes, peers } = offer;
     if (!snapshots.blobs.has(id)) {
-      const fetched = await sources.blob(id, snapshots.blobs, { signal, bytes, peers });
+      const seconds = secondsMax === null ? null : Math.min(DOWNLOAD_SECONDS_MAX, Math.max(DOWNLOAD_SECONDS_MIN, secondsMax));
+      const tooLong = seconds === null ? null : AbortSignal.timeout(Math.round(1000 * seconds));
+      const fetched = await sources.blob(id, snapshots.blobs, {
+        signal: tooLong ? AbortSignal.any([signal, tooLong]) : signal,
+        bytes,
+        peers,
+      });
       if (!fetched.ok) {
-        log(`snapshot after step ${step + 1}: ${fetched.message}`);
+        log(`snapshot after step ${step + 1}: ${tooLong?.aborted ? "its download takes longer than a replay" : fetched.message}`);
+        // All that they offer would be given at their pace.
+        if (tooLong?.aborted) for (const peer of peers) sources.refuse(peer, "it is slow");
         await evaluator.call("reset", { commits: [] });
         return false;
       }
@@ -185,12 +197,12 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
   async function takeOne(
     offers: readonly Usable[],
     { replayed, of }: { replayed: number; of: number },
-    next: (left: readonly Usable[], replayed: number) => Usable | null,
+    next: (left: readonly Usable[], replayed: number) => { snapshot: Usable | null; secondsMax: number | null },
     signal: AbortSignal,
   ): Promise<number> {
-    const chosen = next(offers, replayed);
+    const { snapshot: chosen, secondsMax } = next(offers, replayed);
     if (chosen === null) return replayed;
-    if (await take(chosen, signal)) return of - chosen.tail;
+    if (await take(chosen, signal, secondsMax)) return of - chosen.tail;
     return takeOne(
       offers.filter((each) => each !== chosen),
       { replayed: 0, of },
@@ -225,11 +237,11 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
         const others = (await sources.greet(signal)).filter(({ id }) => !snapshots.blobs.has(id));
         const offers = usable([...own, ...others], commits);
         const speed = await bytesPerSecond(offers, signal);
-        const next = (left: readonly Usable[], replayed: number): Usable | null => {
+        const next = (left: readonly Usable[], replayed: number) => {
           const steps = commits.length - replayed;
           const choice = choose({ offers: left, steps, secondsPerStep, bytesPerSecond: speed, secondsToLoad });
           log(sayChoice(choice));
-          return choice.snapshot;
+          return { snapshot: choice.snapshot, secondsMax: choice.replaySeconds };
         };
         at = await takeOne(offers, { replayed: at, of: commits.length }, next, signal);
       }
@@ -239,7 +251,12 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
       const commits = branchTo(replica.history.branch);
       const offers = usable(await sources.greet(signal), commits).sort((one, other) => one.tail - other.tail);
       await evaluator.call("reset", { commits: [] });
-      const at = await takeOne(offers, { replayed: 0, of: commits.length }, (left) => left[0] ?? null, signal);
+      const at = await takeOne(
+        offers,
+        { replayed: 0, of: commits.length },
+        (left) => ({ snapshot: left[0] ?? null, secondsMax: null }),
+        signal,
+      );
       await sources.hangUp();
       log(at === 0 ? "replaying the ledger from the start" : `took the snapshot after step ${(commits[at - 1]?.step ?? -1) + 1}`);
       return finish(commits, at, signal);
