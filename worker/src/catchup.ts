@@ -3,20 +3,18 @@
  * to be faster. A snapshot is a peer's word until each of its leaves agrees with the ledger.
  */
 import type { KeyObject } from "node:crypto";
-import { setTimeout } from "node:timers/promises";
 import type { SnapshotOnWay } from "@zoswarm/shared/evaluate/calls";
 import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { snapshotBytesMax } from "@zoswarm/shared/evaluate/snapshot";
 import { branchTo } from "@zoswarm/shared/ledger/folds";
-import type { AnnouncementCode } from "@zoswarm/shared/protocol/codes";
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
-import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import type { Checkpoint } from "@zoswarm/shared/protocol/messages";
-import { type Replica, type ReplicaEffect, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
+import type { Replica } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import type { Snapshots } from "@zoswarm/shared/store/snapshots";
 import { type Candidate, choose, sayChoice } from "./choice.ts";
+import { fetchLedger } from "./ledger.ts";
 import type { Offer, Sources } from "./sources.ts";
 
 /** Steps are replayed for so long to measure how fast that goes. */
@@ -28,16 +26,10 @@ const REPLAY_STEPS = 1024;
 const DOWNLOAD_SECONDS_MIN = 30;
 const DOWNLOAD_SECONDS_MAX = 86_400;
 
-/** What a range may hold that goes back to where another coordinator took over. */
-const KNOWN_OR_APPLIED: readonly AnnouncementCode[] = ["applied", "repeat", "old-epoch", "rewind", "other-branch"];
-
 type Usable = Offer & Candidate;
 
 export interface CatchUp {
-  /**
-   * Takes in what peers have of the ledger beyond the replica's head. Rejects with code "interrupted" where nobody can be asked, and
-   * with "rewound" where the ledger on disk was cut: then everything starts anew from the disk.
-   */
+  /** As ledger.ts does. */
   fetchLedger(signal: AbortSignal): Promise<void>;
   /** Theta, at the initial state, goes to the ledger's. Rejects where this machine does not get to a state that the ledger states. */
   goToHead(signal: AbortSignal): Promise<void>;
@@ -62,49 +54,9 @@ export interface CatchUpOptions {
 }
 
 export function createCatchUp(options: CatchUpOptions): CatchUp {
-  const { manifest, jobId, replica, commitKey, store, evaluator, sources, snapshots, secondsToLoad, log } = options;
+  const { manifest, jobId, replica, evaluator, sources, snapshots, secondsToLoad, log } = options;
   const bytesMax = snapshotBytesMax(manifest.tensors);
   const stated = (step: number) => replica.history.evaluations.findLast((each) => each.step === step)?.stateHash;
-
-  async function fetchLedger(signal: AbortSignal): Promise<void> {
-    let fromSeq = replica.history.nextSeq;
-    for (;;) {
-      const nextSeq = replica.history.nextSeq;
-      const { peer, fetched } = await sources.range(fromSeq, signal);
-      if (!fetched.ok) {
-        if (fetched.code !== "busy" || signal.aborted) throw Object.assign(new Error(fetched.message), { code: "interrupted" });
-        await setTimeout(Math.random() * LIMITS.busyPauseMsMax);
-        continue;
-      }
-      if (fetched.announcements.length === 0) return;
-      const fresh: Uint8Array[] = [];
-      let refusal: string | null = null;
-      let back = fromSeq;
-      let rewind: Extract<ReplicaEffect, { kind: "rewind" }> | null = null;
-      for (const bytes of fetched.announcements) {
-        const { code, effects } = receive(replica, bytes, commitKey);
-        for (const effect of effects) {
-          if (effect.kind === "append") fresh.push(effect.bytes);
-          if (effect.kind === "rewind") rewind = effect;
-          if (effect.kind === "fetch" && code === "other-branch") back = Math.min(back, effect.fromSeq);
-        }
-        if (!KNOWN_OR_APPLIED.includes(code)) refusal ??= code;
-      }
-      await store.appendAll(nextSeq, fresh);
-      if (rewind !== null) {
-        await store.replaceFrom(rewind.seq, rewind.bytes);
-        throw Object.assign(new Error(rewindMessage(rewind)), { code: "rewound", seq: rewind.seq });
-      }
-      if (back < fromSeq) {
-        fromSeq = back;
-        continue;
-      }
-      fromSeq = replica.history.nextSeq;
-      if (replica.stopped !== null) throw new Error(replica.stopped);
-      if (refusal !== null && sources.refuse(peer, `its ledger does not hold (${refusal})`)) continue;
-      if (fresh.length === 0 && !sources.refuse(peer, "what it gave of the ledger was known")) return;
-    }
-  }
 
   /** Snapshots that the ledger vouches for: of a state on its branch, and no larger than one can be. */
   function usable(offers: readonly Offer[], commits: readonly CommitEntry[]): Usable[] {
@@ -212,7 +164,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
   }
 
   return {
-    fetchLedger,
+    fetchLedger: (signal) => fetchLedger(options, signal),
     nearest(commits) {
       const [own] = usable(
         snapshots.all().map((snapshot) => ({ ...snapshot, peers: [] })),

@@ -18,9 +18,10 @@ import { probeLedger } from "@zoswarm/shared/store/probe";
 import { CHECKPOINTS_BETWEEN, openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { createCatchUp } from "./catchup.ts";
+import { readLedger } from "./ledger.ts";
 import { createShards } from "./shards.ts";
 import { createSources } from "./sources.ts";
-import { type RunningWorker, readLedger, startWorker } from "./worker.ts";
+import { type RunningWorker, startWorker } from "./worker.ts";
 
 /** Room for the ledger at the start, thousands of steps; and at every entry, since LMDB's own failure is in words for programmers. */
 const LEDGER_BYTES = 4_000_000;

@@ -19,7 +19,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { type Checkpoint, type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
-import { createReplica, headOf, type Replica, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
+import { headOf, type Replica, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { Incident } from "@zoswarm/shared/store/incidents";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
@@ -75,18 +75,6 @@ export interface RunningWorker {
   /** Rejects when the worker cannot go on; with code "rewound" where it can, once it is started anew from the disk. */
   readonly failed: Promise<never>;
   stop(): Promise<void>;
-}
-
-/** A replica of what is on disk. Throws where the ledger there does not hold. */
-export function readLedger(manifest: Manifest, jobId: string, commitKey: KeyObject, store: LedgerStore): Replica {
-  const replica = createReplica(jobId, manifest.job);
-  for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
-    for (const bytes of page) {
-      const { code } = receive(replica, bytes, commitKey, true);
-      if (code !== "applied")
-        throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
-    }
-  return replica;
 }
 
 /** Takes part from the state on that the replica stands at. */
