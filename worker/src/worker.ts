@@ -9,7 +9,6 @@ import type { Evaluator } from "@zoswarm/shared/evaluate/client";
 import { startLoop } from "@zoswarm/shared/loop";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
-import { fetchRange } from "@zoswarm/shared/net/range";
 import type { Session } from "@zoswarm/shared/net/session";
 import type { Traffic } from "@zoswarm/shared/net/traffic";
 import { ANNOUNCEMENT_CODES, type AnnouncementCode } from "@zoswarm/shared/protocol/codes";
@@ -22,6 +21,7 @@ import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { headOf, type Replica, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { Incident } from "@zoswarm/shared/store/incidents";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
+import { createFollowing } from "./following.ts";
 import { createVolunteer, reduce, type Volunteer, type VolunteerEffect, type VolunteerEvent } from "./lifecycle/lifecycle.ts";
 import { measureSlots } from "./measure.ts";
 import type { Shards } from "./shards.ts";
@@ -107,7 +107,6 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   let from: Traffic | null = null;
   let last: { steps: number; traffic: Traffic } | null = null;
   let firstStep = 0;
-  let askedFrom = Number.POSITIVE_INFINITY;
   const caughtUp: (() => void)[] = [];
 
   const topic = joinTopic(
@@ -240,52 +239,13 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   loop.stopped.catch((error) => failed.reject(error));
   const heart = setInterval(() => loop.enqueue({ kind: "heartbeat" }), LIMITS.heartbeatMs);
 
-  /** Many announcements may be behind one gap: it is asked for once. */
-  function ask(fromSeq: number): void {
-    if (fromSeq >= askedFrom) return;
-    askedFrom = fromSeq;
-    void catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs), fromSeq).finally(() => {
-      askedFrom = Number.POSITIVE_INFINITY;
-    });
-  }
-
-  /** From the last own entry on: who has another one in its place, or none, may be a coordinator that took over further back. */
-  async function catchUp(signal: AbortSignal, fromSeq = Math.max(0, replica.history.nextSeq - 1)): Promise<boolean> {
-    const peer = session?.peerId;
-    if (peer === undefined) return false;
-    let met = false;
-    for (let next = fromSeq; ; ) {
-      const fetched = await fetchRange(node, peer, next, signal);
-      if (!fetched.ok) {
-        if (fetched.code !== "busy" || signal.aborted) return false;
-        await setTimeout(Math.random() * LIMITS.busyPauseMsMax);
-        continue;
-      }
-      if (fetched.announcements.length === 0 && (met || next === 0)) return true;
-      if (fetched.announcements.length === 0) {
-        next = Math.max(0, next - LIMITS.rangeAnnouncementsMax);
-        continue;
-      }
-      met = true;
-      // Where the loop has no room for more, a new session goes on from what it has taken in.
-      for (const bytes of fetched.announcements) if (!loop.enqueue({ kind: "announcement", bytes, source: "range" })) return false;
-      next += fetched.announcements.length;
-    }
-  }
-
-  /** Resolves when the coordinator is known to send its announcements to us: what comes later will arrive. */
-  function heardBy(peer: string, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const look = () => {
-        if (!topic.subscribers().includes(peer) && !signal.aborted) return;
-        stop();
-        resolve();
-      };
-      const stop = topic.onSubscribers(look);
-      signal.addEventListener("abort", look, { once: true });
-      look();
-    });
-  }
+  const { ask, catchUp, heardBy } = createFollowing({
+    node,
+    topic,
+    coordinator: () => session?.peerId,
+    nextSeq: () => replica.history.nextSeq,
+    take: (bytes) => loop.enqueue({ kind: "announcement", bytes, source: "range" }),
+  });
 
   async function takePart(current: Session): Promise<void> {
     const ended = new AbortController();
