@@ -38,6 +38,19 @@ describe("a folder of snapshots", () => {
     expect(snapshots.all().map(({ step }) => step)).toEqual([4, 3]);
   });
 
+  it("lists one that is taken from a peer and one that is written at the same time", async () => {
+    const snapshots = await openSnapshots(dir);
+    const put = await snapshots.blobs.put(Buffer.from("five"));
+    if (!put.ok) throw new Error(put.message);
+    const taken = { step: 5, stateHash: HASH, id: put.id, bytes: put.bytes };
+    const both = await Promise.all([snapshots.keep(taken, null), snapshots.write(3, null, fillWith("three")), snapshots.keep(taken, null)]);
+    expect(both.map(({ ok }) => ok)).toEqual([true, true, true]);
+    expect(snapshots.all().map(({ step, id }) => [step, snapshots.blobs.has(id)])).toEqual([
+      [5, true],
+      [3, true],
+    ]);
+  });
+
   it("goes on without a snapshot where it cannot be written, and leaves nothing half-written", async () => {
     const snapshots = await openSnapshots(dir);
     const full = await snapshots.write(3, null, () => Promise.reject(new Error("ENOSPC: no space left on device, write")));

@@ -36,7 +36,15 @@ export async function openSnapshots(dir: string, most: number = LIMITS.snapshots
   let writing = false;
   let known = (await readIndex(index)).filter(({ id }) => blobs.has(id));
 
-  async function keep(snapshot: Snapshot, best: number | null): Promise<{ ok: true } | BlobFailure> {
+  let turn: Promise<unknown> = Promise.resolve();
+  /** One after the other: a snapshot may be taken from a peer while one is written, and each drops what it does not know. */
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = turn.then(work);
+    turn = done.catch(() => {});
+    return done;
+  }
+
+  async function list(snapshot: Snapshot, best: number | null): Promise<{ ok: true } | BlobFailure> {
     const all = [snapshot, ...known.filter(({ step }) => step !== snapshot.step)].sort((one, other) => other.step - one.step);
     const steps = new Set(
       kept(
@@ -69,11 +77,13 @@ export async function openSnapshots(dir: string, most: number = LIMITS.snapshots
       writing = true;
       try {
         const { stateHash } = await fill(draft);
-        const put = await blobs.put({ file: draft });
-        if (!put.ok) return put;
-        const snapshot = { step, stateHash, id: put.id, bytes: put.bytes };
-        const listed = await keep(snapshot, best);
-        return listed.ok ? { ok: true, snapshot } : listed;
+        return await inTurn(async () => {
+          const put = await blobs.put({ file: draft });
+          if (!put.ok) return put;
+          const snapshot = { step, stateHash, id: put.id, bytes: put.bytes };
+          const listed = await list(snapshot, best);
+          return listed.ok ? { ok: true, snapshot } : listed;
+        });
       } catch (error) {
         return writeFailure(dir, error);
       } finally {
@@ -81,7 +91,7 @@ export async function openSnapshots(dir: string, most: number = LIMITS.snapshots
         writing = false;
       }
     },
-    keep,
+    keep: (snapshot, best) => inTurn(() => list(snapshot, best)),
   };
 }
 
