@@ -79,6 +79,7 @@ async function newcomer(
   const calls: string[] = [];
   const said: string[] = [];
   const refused: string[] = [];
+  const sampled: string[] = [];
   const evaluator = {
     async call(name: string, request: never) {
       const asked = request as { commits: CommitEntry[]; file: string; jobId: string; step: number; stateHash: string };
@@ -97,6 +98,7 @@ async function newcomer(
     greet: async () => [...offers],
     donors: () => 0,
     async blob(id, cache, { signal, onProgress }) {
+      if (onProgress) sampled.push(id);
       // Of eight chunks three were here; one more comes before the asker can stop it.
       for (let done = 3; onProgress && done <= 8; done++) {
         onProgress(done, 8);
@@ -131,7 +133,7 @@ async function newcomer(
     ...{ evaluator, sources, snapshots, secondsToLoad: 0.001, log: (line: string) => void said.push(line) },
   });
   const { signal } = new AbortController();
-  return { parameters, calls, said, refused, snapshots, replica, kept, signal, catchUp };
+  return { parameters, calls, said, refused, sampled, snapshots, replica, kept, signal, catchUp };
 }
 
 const offerOf = (snapshot: Snapshot, ...peers: string[]): Offer => ({ ...snapshot, peers });
@@ -172,10 +174,12 @@ test("a donor that gives only what is known is refused: the ledger does not end 
 test("the line is measured also where an earlier start left a part of the snapshot: it is gone on with, not replayed around", async () => {
   let clockMs = 0;
   const clock = vi.spyOn(performance, "now").mockImplementation(() => (clockMs += 200));
-  const me = await newcomer([offerOf(stateOf(8), "honest")], { line: { bytesPerSecond: null } });
+  const lie = { ...stateOf(8), id: "ef".repeat(32), bytes: 1 };
+  const me = await newcomer([offerOf(lie, "liar"), offerOf(stateOf(8), "honest", "another")], { line: { bytesPerSecond: null } });
   await me.catchUp.fetchLedger(me.signal);
   await me.catchUp.goToHead(me.signal).finally(() => clock.mockRestore());
-  expect(me.said).toEqual([expect.stringMatching(/^catching up by snapshot: the snapshot after step 9 /)]);
+  expect(me.sampled).toEqual([stateOf(8).id]);
+  expect(me.said[0]).toMatch(/^catching up by snapshot: the snapshot after step 9 /);
   expect(me.parameters.stateHash()).toBe(head);
 });
 

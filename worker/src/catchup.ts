@@ -28,6 +28,8 @@ const DOWNLOAD_SECONDS_MAX = 86_400;
 
 type Usable = Offer & Candidate;
 
+const byPeers = (one: Offer, other: Offer) => other.peers.length - one.peers.length;
+
 export interface CatchUp {
   /** As ledger.ts does. */
   fetchLedger(signal: AbortSignal): Promise<void>;
@@ -69,12 +71,13 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
 
   /** The line's speed: of what was downloaded already, else of the first chunks of a snapshot, which stay on disk. */
   async function bytesPerSecond(offers: readonly Usable[], signal: AbortSignal): Promise<number | null> {
-    const sample = offers.find(({ toFetch }) => toFetch > 0);
+    // What most say that they have: a single donor's pace, or lie, is not the line's.
+    const [sample] = offers.filter(({ toFetch }) => toFetch > 0).sort(byPeers);
     if (sources.bytesPerSecond() !== null || sample === undefined) return sources.bytesPerSecond();
     const enough = new AbortController();
     let before: number | null = null;
     await sources.blob(sample.id, snapshots.blobs, {
-      signal: AbortSignal.any([signal, enough.signal]),
+      signal: AbortSignal.any([signal, enough.signal, AbortSignal.timeout(1000 * DOWNLOAD_SECONDS_MIN)]),
       bytes: sample.bytes,
       peers: sample.peers,
       onProgress(done) {
@@ -201,7 +204,7 @@ export function createCatchUp(options: CatchUpOptions): CatchUp {
     },
     async goAnew(signal) {
       const commits = branchTo(replica.history.branch);
-      const offers = usable(await sources.greet(signal), commits).sort((one, other) => one.tail - other.tail);
+      const offers = usable(await sources.greet(signal), commits).sort((one, other) => one.tail - other.tail || byPeers(one, other));
       await evaluator.call("reset", { commits: [] });
       const at = await takeOne(
         offers,
