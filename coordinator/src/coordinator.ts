@@ -24,7 +24,7 @@ import { reduce } from "./round/round.ts";
 import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
 import { openStandby, type StandbyOptions } from "./standbys.ts";
-import { keepSuccessor, successorMessage } from "./successor.ts";
+import { recordSuccessor, successorMessage } from "./successor.ts";
 
 /** Events that may wait for the loop; a session whose frame finds it full is closed. */
 const INBOX_MAX = 20_000;
@@ -110,7 +110,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     fenced = true;
     // It stops even where the disk does not take the proof.
     done.reject(new Error(successorMessage(folder.dir, announcement.epoch)));
-    keepSuccessor(folder.dir, announcement);
+    recordSuccessor(folder.dir, announcement);
     return true;
   }
   const publish = async (bytes: Uint8Array) => {
@@ -209,6 +209,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       case "compare":
       case "task":
       case "fetch":
+      case "successor":
         return;
     }
   }

@@ -5,6 +5,7 @@ import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { createReplica, receive } from "@zoswarm/shared/replica/replica";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { lockFolder } from "@zoswarm/shared/store/lock";
+import { readSuccessor } from "@zoswarm/shared/store/successor";
 import { typedPath } from "@zoswarm/shared/typed";
 import { type Fault, filesOf, type JobFolder, readFolder, readFolderKey } from "./folder.ts";
 import { type RunOptions, runFolder } from "./run.ts";
@@ -62,9 +63,11 @@ export async function beginEpoch(folder: JobFolder): Promise<{ ok: true } | Faul
             message: `ledger ${files.ledger}: entry ${replica.history.nextSeq} does not hold (${code})`,
           };
       }
-    const { nextSeq, headHash, epoch, lastStep } = replica.history;
+    const { nextSeq, headHash, lastStep } = replica.history;
+    // A successor that was seen here and not fetched has its number already.
+    const epoch = Math.max(replica.history.epoch, readSuccessor(files.successor, jobId, key)?.epoch ?? 0);
     if (!existsSync(files.standby)) {
-      if (epoch > 0) return { ok: true };
+      if (replica.history.epoch > 0) return { ok: true };
       const message = `data folder ${dir} is no standby's: go on with its job by the run command`;
       return { ok: false, code: "not-a-standby", message };
     }

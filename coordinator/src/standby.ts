@@ -17,6 +17,7 @@ import { onStopSignal } from "@zoswarm/shared/signals";
 import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { lockFolder } from "@zoswarm/shared/store/lock";
+import { keepSuccessor } from "@zoswarm/shared/store/successor";
 import { typedPath } from "@zoswarm/shared/typed";
 import { type Fault, filesOf, type JobFolder, readFolder, readFolderKey, stateOf } from "./folder.ts";
 import { type Lease, takeLease } from "./lease.ts";
@@ -225,6 +226,7 @@ async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerSto
       last = code;
       for (const effect of effects) {
         if (effect.kind === "append") await store.append(effect.seq, effect.bytes);
+        if (effect.kind === "successor") keepSuccessor(filesOf(folder.dir).successor, effect.bytes);
         if (effect.kind === "fetch") fromSeq = Math.min(fromSeq, effect.fromSeq);
         if (effect.kind === "stop") throw new Error(effect.message);
         if (effect.kind !== "rewind") continue;

@@ -1,15 +1,15 @@
 /** A coordinator that was succeeded stays stopped: its folder keeps the proof, signed with the job's own key, that another took over. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { type Announcement, parseAnnouncement, verifyAnnouncement } from "@zoswarm/shared/protocol/announcement";
+import type { Announcement } from "@zoswarm/shared/protocol/announcement";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import { recordIncident } from "@zoswarm/shared/store/incidents";
+import { keepSuccessor, readSuccessor } from "@zoswarm/shared/store/successor";
 import { type Fault, filesOf } from "./folder.ts";
 import type { LoadedJob } from "./load.ts";
 
 /** Keeps the proof, which was verified, and records the incident. */
-export function keepSuccessor(dir: string, { bytes, seq, epoch }: Announcement): void {
+export function recordSuccessor(dir: string, { bytes, seq, epoch }: Announcement): void {
   try {
-    writeFileSync(filesOf(dir).successor, bytes, { flush: true });
+    keepSuccessor(filesOf(dir).successor, bytes);
   } catch (error) {
     console.error(`the proof that this coordinator was succeeded is not kept: ${(error as Error).message}`);
   }
@@ -23,10 +23,6 @@ export function successorMessage(dir: string, epoch: number): string {
 
 /** Null where no proof stands in the folder, or where the folder itself has reached that epoch since. */
 export function refuseSucceeded(dir: string, { folder, round }: LoadedJob): Fault<"old-coordinator"> | null {
-  const { successor } = filesOf(dir);
-  if (!existsSync(successor)) return null;
-  const parsed = parseAnnouncement(Uint8Array.from(readFileSync(successor)));
-  if (!parsed.ok || !verifyAnnouncement(parsed.announcement, commitVerifier(folder.manifest.commitKey))) return null;
-  const { epoch } = parsed.announcement;
+  const epoch = readSuccessor(filesOf(dir).successor, folder.jobId, commitVerifier(folder.manifest.commitKey))?.epoch ?? 0;
   return epoch > round.replica.history.epoch ? { ok: false, code: "old-coordinator", message: successorMessage(dir, epoch) } : null;
 }

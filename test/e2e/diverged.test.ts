@@ -49,10 +49,10 @@ async function takePart(address: string): Promise<RunningWorker> {
     if (frame.kind !== "welcome") return (await ready.promise).frame(frame);
     const read = readManifest(frame.manifest);
     if (!read.ok) throw new Error(read.message);
-    const peers = () => ({ coordinator: session.peerId, donors: frame.donors });
+    const peers = () => ({ coordinator: session.peerId, epoch: frame.epoch, donors: frame.donors });
     const how = { threads: 1, allowRewards: false, serve: false, keepSnapshots: false, signal: new AbortController().signal };
-    const worker = await prepare({ node, job: read, peers, evaluator, dir: join(dir, "ada"), ...how });
-    worker.attach(session);
+    const worker = await prepare({ node, job: read, peers, onSucceeded() {}, evaluator, dir: join(dir, "ada"), ...how });
+    worker.attach(session, frame.epoch);
     ready.resolve(worker);
   }
   const hello = { kind: "hello" as const, version: PROTOCOL_VERSION, jobId: null, name: "ada", device: "test", threads: 1, port: 0 };

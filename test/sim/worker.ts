@@ -160,6 +160,7 @@ export function startWorker(sim: Sim, { name, peerId, machine, link, disk }: Wor
       case "stop":
         return sim.fail("no-own-stop", `${run}: ${effect.message}`);
       case "task":
+      case "successor":
         return done();
     }
   }

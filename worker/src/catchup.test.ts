@@ -9,7 +9,7 @@ import { COMMIT_KEY, commitKeyOf, commitOf, evaluationOf, JOB_ID, startChain } f
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import type { Snapshot } from "@zoswarm/shared/protocol/snapshots";
-import { createReplica } from "@zoswarm/shared/replica/replica";
+import { createReplica, highestEpoch } from "@zoswarm/shared/replica/replica";
 import { openSnapshots } from "@zoswarm/shared/store/snapshots";
 import { createParameters, type Parameters } from "@zoswarm/shared/zo/kernel";
 import type { TensorSpec } from "@zoswarm/shared/zo/lattice";
@@ -127,13 +127,15 @@ async function newcomer(
   };
   const replica = createReplica(JOB_ID, { steps: STEPS, evaluateEvery: 3 });
   const kept: Uint8Array[] = [];
+  const proofs: Uint8Array[] = [];
   const catchUp = createCatchUp({
     ...{ manifest: { tensors: TENSORS } as unknown as Manifest, jobId: JOB_ID, replica, commitKey: COMMIT_KEY.verifier },
     store: { appendAll: async (_seq, many) => void kept.push(...many), replaceFrom: async () => {} },
+    keepSuccessor: (bytes: Uint8Array) => void proofs.push(bytes),
     ...{ evaluator, sources, snapshots, secondsToLoad: 0.001, log: (line: string) => void said.push(line) },
   });
   const { signal } = new AbortController();
-  return { parameters, calls, said, refused, sampled, snapshots, replica, kept, signal, catchUp };
+  return { parameters, calls, said, refused, sampled, snapshots, replica, kept, proofs, signal, catchUp };
 }
 
 const offerOf = (snapshot: Snapshot, ...peers: string[]): Offer => ({ ...snapshot, peers });
@@ -149,6 +151,21 @@ test("the ledger comes whole and is kept; a peer whose ledger does not hold is r
   await me.catchUp.fetchLedger(me.signal);
   expect([me.refused, me.replica.history.nextSeq]).toEqual([["liar"], ledger.length]);
   expect(me.kept.map((bytes) => Buffer.from(bytes))).toEqual(ledger.map((bytes) => Buffer.from(bytes)));
+});
+
+test("the proof of a higher epoch whose entries a peer does not have is kept", async () => {
+  const chain = startChain();
+  for (let i = 0; i <= ledger.length; i++) chain.next(commitOf(i));
+  const proof = chain.next({ kind: "epoch", epoch: 1 }, null, 1).bytes;
+  const me = await newcomer([], {
+    ranges: [
+      ["torn", [...ledger, proof]],
+      ["honest", ledger],
+    ],
+  });
+  await me.catchUp.fetchLedger(me.signal);
+  expect(me.proofs).toEqual([Uint8Array.from(proof)]);
+  expect(highestEpoch(me.replica)).toBe(1);
 });
 
 test("few steps are replayed in blocks, and the newest hash that the ledger states is compared", async () => {

@@ -47,6 +47,8 @@ export interface CatchUpOptions {
   replica: Replica;
   commitKey: KeyObject;
   store: Pick<LedgerStore, "appendAll" | "replaceFrom">;
+  /** Keeps the proof of a higher epoch on disk. */
+  keepSuccessor: (bytes: Uint8Array) => void;
   evaluator: Evaluator;
   sources: Sources;
   snapshots: Snapshots;

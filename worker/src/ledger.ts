@@ -28,7 +28,13 @@ const KNOWN_OR_APPLIED: readonly AnnouncementCode[] = ["applied", "repeat", "old
  * with "rewound" where the ledger on disk was cut: then everything starts anew from the disk.
  */
 export async function fetchLedger(
-  { replica, commitKey, store, sources }: Pick<CatchUpOptions, "replica" | "commitKey" | "store" | "sources">,
+  {
+    replica,
+    commitKey,
+    store,
+    keepSuccessor,
+    sources,
+  }: Pick<CatchUpOptions, "replica" | "commitKey" | "store" | "keepSuccessor" | "sources">,
   signal: AbortSignal,
 ): Promise<void> {
   let fromSeq = replica.history.nextSeq;
@@ -50,6 +56,7 @@ export async function fetchLedger(
       for (const effect of effects) {
         if (effect.kind === "append") fresh.push(effect.bytes);
         if (effect.kind === "rewind") rewind = effect;
+        if (effect.kind === "successor") keepSuccessor(effect.bytes);
         if (effect.kind === "fetch" && code === "other-branch") back = Math.min(back, effect.fromSeq);
       }
       if (!KNOWN_OR_APPLIED.includes(code)) refusal ??= code;

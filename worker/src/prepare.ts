@@ -11,11 +11,13 @@ import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
+import { highestEpoch } from "@zoswarm/shared/replica/replica";
 import { eitherBlobs, openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { probeLedger } from "@zoswarm/shared/store/probe";
 import { CHECKPOINTS_BETWEEN, openSnapshots, type Snapshots } from "@zoswarm/shared/store/snapshots";
+import { keepSuccessor, readSuccessor } from "@zoswarm/shared/store/successor";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import { createCatchUp } from "./catchup.ts";
 import { readLedger } from "./ledger.ts";
@@ -39,8 +41,10 @@ export interface Job {
 export interface Preparation {
   node: SwarmNode;
   job: Job;
-  /** As of now: the coordinator's peer id, which is connected, and the donors that it named. */
-  peers: () => { coordinator: string; donors: readonly string[] };
+  /** As of now: the coordinator's peer id, which is connected, its epoch, and the donors that it named. */
+  peers: () => { coordinator: string; epoch: number; donors: readonly string[] };
+  /** The worker has learned that this coordinator was succeeded. */
+  onSucceeded: () => void;
   /** Others may download the job from here. */
   serve: boolean;
   /** This worker writes snapshots as the coordinator does. */
@@ -113,9 +117,15 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
   const snapshots = await openSnapshots(join(dir, "snapshots", jobId.slice(0, 32)), SNAPSHOTS_KEPT);
   const commitKey = commitVerifier(manifest.commitKey);
   const replica = readLedger(manifest, jobId, commitKey, store);
-  const catchUp = createCatchUp({ manifest, jobId, replica, commitKey, store, evaluator, sources, snapshots, secondsToLoad, log });
+  replica.successor = readSuccessor(`${ledger}.successor`, jobId, commitKey);
+  const keep = (bytes: Uint8Array) => keepSuccessor(`${ledger}.successor`, bytes);
+  const catchUp = createCatchUp({
+    ...{ manifest, jobId, replica, commitKey, store, keepSuccessor: keep },
+    ...{ evaluator, sources, snapshots, secondsToLoad, log },
+  });
   try {
-    await catchUp.fetchLedger(signal);
+    // What a succeeded coordinator has more would only be dropped again.
+    if (peers().epoch >= highestEpoch(replica)) await catchUp.fetchLedger(signal);
     await catchUp.goToHead(signal);
   } catch (error) {
     // Another try opens it again.
@@ -138,6 +148,8 @@ export async function prepare(preparation: Preparation): Promise<RunningWorker> 
     labels: index.labels,
     shards: createShards(index, (shard) => path(null, shard).finally(() => void sources.hangUp())),
     store,
+    keepSuccessor: keep,
+    onSucceeded: preparation.onSucceeded,
     goAnew: catchUp.goAnew,
     nearest: catchUp.nearest,
     log,

@@ -12,6 +12,7 @@ import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { readManifest } from "@zoswarm/shared/protocol/manifest";
 import { type CoordinatorFrame, encodeWorkerFrame, parseCoordinatorFrame, type WorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
+import { highestEpoch } from "@zoswarm/shared/replica/replica";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type Locked, lockFolder } from "@zoswarm/shared/store/lock";
@@ -120,7 +121,7 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
   let failures = 0;
   let said = "";
   /** The newest welcome's. */
-  let peers: { coordinator: string; donors: readonly string[] } = { coordinator: "", donors: [] };
+  let peers: { coordinator: string; epoch: number; donors: readonly string[] } = { coordinator: "", epoch: 0, donors: [] };
   /** The coordinator has said that the job is over: that it hangs up then is no news. */
   let finishing = false;
 
@@ -134,9 +135,10 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
         message: `the coordinator now runs job ${read.jobId.slice(0, 12)}, this worker ${job.jobId.slice(0, 12)}: start the worker again`,
       });
     job = { manifest: read.manifest, jobId: read.jobId };
-    peers = { coordinator: session.peerId, donors: frame.donors };
+    peers = { coordinator: session.peerId, epoch: frame.epoch, donors: frame.donors };
     const { threads, allowRewards, serve, keepSnapshots } = options;
-    const preparation = { node, job, peers: () => peers, evaluator, dir, threads, allowRewards, serve, keepSnapshots };
+    const onSucceeded = () => attached !== null && current !== null && leave(current, attached);
+    const preparation = { node, job, peers: () => peers, onSucceeded, evaluator, dir, threads, allowRewards, serve, keepSnapshots };
     // Downloads and a replay may take longer than silence is borne.
     const alive = setInterval(() => session.send(encodeWorkerFrame(signOfLife(frame.nextSeq))), LIMITS.heartbeatMs);
     session.onClose(() => clearInterval(alive));
@@ -151,16 +153,7 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
     });
     clearInterval(alive);
     if (ready === null) return session.close();
-    const { epoch } = ready.volunteer.replica.history;
-    if (frame.epoch < epoch) {
-      console.log(
-        `this coordinator is of epoch ${frame.epoch}, and one of epoch ${epoch} took over: leaving it, and trying the other addresses`,
-      );
-      const proof = ready.proof();
-      if (proof !== undefined) session.send(encodeWorkerFrame({ kind: "proof", announcement: proof }));
-      left = session;
-      return session.close();
-    }
+    if (frame.epoch < highestEpoch(ready.volunteer.replica)) return leave(session, ready);
     if (attached !== ready)
       ready.failed.catch((error: Error & { code?: string; seq?: number }) =>
         error.code === "rewound" ? startAnew(ready, error) : end.resolve({ ok: false, code: "failed", message: error.message }),
@@ -168,7 +161,19 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
     session.onClose(() => ready.detach());
     attached = ready;
     current = session;
-    ready.attach(session);
+    ready.attach(session, frame.epoch);
+  };
+  /** Leaves a coordinator that was succeeded, with the proof of it. */
+  const leave = (session: Session, ready: RunningWorker) => {
+    if (left === session) return;
+    left = session;
+    const epoch = highestEpoch(ready.volunteer.replica);
+    console.log(
+      `this coordinator is of epoch ${peers.epoch}, and one of epoch ${epoch} took over: leaving it, and trying the other addresses`,
+    );
+    const proof = ready.proof();
+    if (proof !== undefined) session.send(encodeWorkerFrame({ kind: "proof", announcement: proof }));
+    void session.close();
   };
   /** The ledger on disk was cut: whatever is in memory goes, and the next session starts from the disk as after a restart. */
   const startAnew = async (ready: RunningWorker, rewound: { message: string; seq?: number }) => {

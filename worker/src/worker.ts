@@ -18,7 +18,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { type Checkpoint, type CoordinatorFrame, encodeWorkerFrame } from "@zoswarm/shared/protocol/messages";
 import { announceTopic } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
-import { headOf, type Replica, rewindMessage } from "@zoswarm/shared/replica/replica";
+import { headOf, highestEpoch, type Replica, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { Incident } from "@zoswarm/shared/store/incidents";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { createFollowing } from "./following.ts";
@@ -46,6 +46,10 @@ export interface WorkerOptions {
   labels: Int32Array;
   shards: Shards;
   store: LedgerStore;
+  /** Keeps the proof of a higher epoch on disk. */
+  keepSuccessor: (bytes: Uint8Array) => void;
+  /** A coordinator of a higher epoch is at work than that of the attached session. */
+  onSucceeded: () => void;
   /** Makes theta anew from other peers, at the replica's head; gives the newest state on the way whose hash is the ledger's. */
   goAnew: (signal: AbortSignal) => Promise<Checkpoint | null>;
   /** A snapshot on this disk on the way of these commits. */
@@ -61,8 +65,8 @@ export interface RunningWorker {
   volunteer: Volunteer;
   /** Outcomes of announcements since the start. */
   outcomes: Partial<Record<AnnouncementCode, number>>;
-  /** Uses a greeted session until it ends: catches up, then takes part. */
-  attach(session: Session): void;
+  /** Uses a greeted session, with a coordinator of `epoch`, until it ends: catches up, then takes part. */
+  attach(session: Session, epoch: number): void;
   /** A frame of the attached session. */
   frame(frame: Exclude<CoordinatorFrame, { kind: "welcome" | "farewell" | "standbys" }>): void;
   /** Signed bytes that prove the epoch that this worker knows; undefined before the first entry. */
@@ -89,6 +93,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     labels,
     shards,
     store,
+    keepSuccessor,
+    onSucceeded,
     goAnew,
     nearest,
     onStep,
@@ -102,6 +108,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   let session: Session | null = null;
+  let sessionEpoch = 0;
   let measuring: AbortController | null = null;
   const over = new AbortController();
   let from: Traffic | null = null;
@@ -113,7 +120,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     node,
     announceTopic(jobId),
     (bytes) => {
-      const { code } = validateAnnouncement(bytes, headOf(replica), commitKey);
+      const judged = validateAnnouncement(bytes, headOf(replica), commitKey);
+      // Of a range it may still be history; who announces it now was succeeded.
+      const code = judged.announcement && judged.announcement.epoch < highestEpoch(replica) ? "old-epoch" : judged.code;
       // Only what is applied is passed on.
       if (FOR_THE_LOOP.includes(code)) loop.enqueue({ kind: "announcement", bytes, source: "gossip" });
       return ANNOUNCEMENT_CODES[code];
@@ -170,10 +179,18 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     return { losses: [], elapsedMs: 0 };
   }
 
+  const leaveSucceeded = () => {
+    if (session !== null && sessionEpoch < highestEpoch(replica)) onSucceeded();
+  };
+
   async function perform(effect: VolunteerEffect): Promise<void> {
     switch (effect.kind) {
       case "append":
-        return store.append(effect.seq, effect.bytes);
+        await store.append(effect.seq, effect.bytes);
+        return leaveSucceeded();
+      case "successor":
+        keepSuccessor(effect.bytes);
+        return leaveSucceeded();
       case "apply": {
         unapplied.push(effect.commit);
         if (unapplied.length >= UNAPPLIED_MAX) await applyAll();
@@ -262,8 +279,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   return {
     volunteer,
     outcomes,
-    attach(next) {
+    attach(next, epoch) {
       session = next;
+      sessionEpoch = epoch;
       takePart(next).catch(failed.reject);
     },
     frame(frame) {
@@ -273,7 +291,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       else if (frame.kind === "repair") orLeave(loop.enqueue({ kind: "announcement", bytes: frame.announcement, source: "repair" }));
       else if (frame.code !== "accepted" && frame.code !== "duplicate") log(`result of step ${frame.step + 1}: ${frame.code}`);
     },
-    proof: () => store.range(replica.history.nextSeq - 1, 1)[0],
+    proof: () =>
+      highestEpoch(replica) > replica.history.epoch ? replica.successor?.bytes : store.range(replica.history.nextSeq - 1, 1)[0],
     detach() {
       session = null;
       loop.enqueueOwn({ kind: "offline" });

@@ -14,7 +14,7 @@ import {
 } from "../protocol/announcement.testing.ts";
 import { type Announcement, slotsOf } from "../protocol/announcement.ts";
 import type { Entry } from "../protocol/entries.ts";
-import { createReplica, headOf, isCheckpoint, type Replica, type ReplicaEffect, receive, standsAt } from "./replica.ts";
+import { createReplica, headOf, highestEpoch, isCheckpoint, type Replica, type ReplicaEffect, receive, standsAt } from "./replica.ts";
 
 const JOB = { steps: 6, evaluateEvery: 2 };
 
@@ -229,6 +229,22 @@ test("a higher epoch that begins within this ledger ends the replica: the shell 
   expect(headOf(after)).toMatchObject({ epoch: 1, nextSeq: 4, headHash: begins.hash });
   // The coordinator that was succeeded is not heard any more, here or after a restart.
   expect(hear(after, chain.next(rosterOf("eve")))).toEqual({ code: "old-epoch", effects: [] });
+});
+
+test("a higher epoch is kept before its entries are asked for, each once, wherever it begins", () => {
+  const chain = startChain();
+  const [old, successor, later] = [chain.branch(), chain.branch(), chain.branch()];
+  const replica = rebuilt(signed(old, 0, 3).map(({ bytes }) => bytes));
+  signed(successor, 0, 1);
+  const [, second] = [successor.next({ kind: "epoch", epoch: 1 }, null, 1), successor.next(rosterOf("bob"), null, 1)];
+  signed(later, 0, 5);
+  const far = later.next({ kind: "epoch", epoch: 4 }, null, 4);
+  const proof = ({ epoch, bytes }: Announcement) => ({ kind: "successor", epoch, bytes: Uint8Array.from(bytes) });
+  expect(hear(replica, second)).toEqual({ code: "other-branch", effects: [proof(second), { kind: "fetch", fromSeq: 0 }] });
+  expect(hear(replica, second).effects).toEqual([{ kind: "fetch", fromSeq: 0 }]);
+  expect(hear(replica, far)).toEqual({ code: "gap", effects: [proof(far), { kind: "fetch", fromSeq: 3 }] });
+  expect(hear(replica, second).effects).toEqual([{ kind: "fetch", fromSeq: 0 }]);
+  expect([highestEpoch(replica), replica.history.epoch]).toEqual([4, 0]);
 });
 
 test("two beginnings of one epoch are two truths, and stop it", () => {

@@ -16,6 +16,8 @@ export interface Replica {
   hashes: string[];
   steps: number;
   evaluateEvery: number;
+  /** Of a higher epoch than the ledger's, whose entries are still to be fetched: proof that the coordinator before it was succeeded. */
+  successor: { epoch: number; bytes: Uint8Array } | null;
   /** Why this node no longer follows the ledger, if so. */
   stopped: string | null;
 }
@@ -28,18 +30,26 @@ export type ReplicaEffect =
   | { kind: "compare"; step: number; stateHash: string }
   | { kind: "task"; task: Task; head: string }
   | { kind: "fetch"; fromSeq: number }
+  /** Keep these bytes, durably, before what follows: a crash must not make the node follow a coordinator of a lower epoch. */
+  | { kind: "successor"; epoch: number; bytes: Uint8Array }
   /** The ledger on disk is cut to `seq` entries and these bytes follow; then everything is rebuilt from disk, as at a start. */
   | { kind: "rewind"; seq: number; bytes: Uint8Array; dropped: number; epoch: number }
   | { kind: "stop"; code: "fork" | "bad-entry"; message: string };
 
 export function createReplica(jobId: string, job: { steps: number; evaluateEvery: number }): Replica {
-  return { jobId, history: emptyHistory(jobId), hashes: [], steps: job.steps, evaluateEvery: job.evaluateEvery, stopped: null };
+  const { steps, evaluateEvery } = job;
+  return { jobId, history: emptyHistory(jobId), hashes: [], steps, evaluateEvery, successor: null, stopped: null };
 }
 
 /** What the validation functions need to know of this replica. */
 export function headOf(replica: Replica): Head {
   const { history, hashes, jobId } = replica;
   return { jobId, epoch: history.epoch, nextSeq: history.nextSeq, headHash: history.headHash, hashAt: (seq) => hashes[seq] };
+}
+
+/** The highest epoch that this node knows of: whoever announces in a lower one was succeeded. */
+export function highestEpoch({ history, successor }: Replica): number {
+  return Math.max(history.epoch, successor?.epoch ?? 0);
 }
 
 /** A checkpoint is the state after every `evaluateEvery` steps and after the last: there each node computes its state hash. */
@@ -60,7 +70,8 @@ export function receive(
   if (replica.stopped !== null) return { code: "old", effects: [] };
   const validated = validateAnnouncement(bytes, headOf(replica), commitKey);
   if (!validated.ok) {
-    if (validated.code === "gap") return { code: "gap", effects: [{ kind: "fetch", fromSeq: replica.history.nextSeq }] };
+    if (validated.code === "gap")
+      return { code: "gap", effects: [...noteEpoch(replica, validated.announcement), { kind: "fetch", fromSeq: replica.history.nextSeq }] };
     if (validated.code === "rewind" && validated.announcement) return rewind(replica, validated.announcement);
     if (validated.code === "other-branch" && validated.announcement) return goBack(replica, validated.announcement);
     if (validated.code === "fork") return { code: "fork", effects: [stop(replica, "fork", validated.announcement?.seq ?? -1)] };
@@ -87,14 +98,23 @@ export function receive(
   return { code: "applied", effects };
 }
 
+/** A verified announcement that cannot be applied yet still tells that its coordinator took over. */
+function noteEpoch(replica: Replica, announcement: Announcement | undefined): ReplicaEffect[] {
+  if (announcement === undefined || announcement.epoch <= highestEpoch(replica)) return [];
+  const { epoch, bytes } = announcement;
+  replica.successor = { epoch, bytes };
+  return [{ kind: "successor", epoch, bytes }];
+}
+
 /** Entries asked for at first behind a head that a higher epoch does not know; then twice as many. */
 const BACK_MIN = 16;
 
 /** A higher epoch begins before `seq`: asks further and further back, until the range holds its beginning. */
-function goBack(replica: Replica, { seq }: Announcement): { code: AnnouncementCode; effects: ReplicaEffect[] } {
+function goBack(replica: Replica, announcement: Announcement): { code: AnnouncementCode; effects: ReplicaEffect[] } {
+  const { seq } = announcement;
   if (seq === 0) return { code: "wrong-schema", effects: [stop(replica, "bad-entry", seq)] };
   const back = Math.max(BACK_MIN, replica.history.nextSeq - seq);
-  return { code: "other-branch", effects: [{ kind: "fetch", fromSeq: Math.max(0, seq - back) }] };
+  return { code: "other-branch", effects: [...noteEpoch(replica, announcement), { kind: "fetch", fromSeq: Math.max(0, seq - back) }] };
 }
 
 /** A higher epoch begins at a place that is taken: this replica is at its end, and the shell makes another from the disk. */
