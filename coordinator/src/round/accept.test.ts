@@ -12,7 +12,7 @@ type Losses = ResultFrame["losses"];
 const openStep = (estimator: "one-sided" | "two-sided" = "two-sided"): OpenStep => ({
   task: { step: 5, groups: [{ g: 0, m: 3, batch: 0 }], epsilonLog2: -10, estimator },
   ...{ head: HEAD, total: 8, answers: new Map(), openedMs: 0 },
-  ...{ offered: new Map(), asked: new Map(), late: new Set() },
+  ...{ offered: new Map(), asked: new Map(), askedLast: [], late: new Set() },
 });
 const frameOf = (losses: Losses, { step = 5, head = HEAD } = {}): ResultFrame => ({
   ...{ kind: "result", step, head, losses, assignment: 1, checkpoint: null, elapsedMs: 1 },

@@ -22,6 +22,8 @@ export interface OpenStep {
   /** By peer: slots that it may answer, and those of them that it was told to measure in its present session and has not reported. */
   offered: Map<string, Set<number>>;
   asked: Map<string, Set<number>>;
+  /** By slot: who was asked for it last. */
+  askedLast: string[];
   /** Peers that were given slots after the step was opened: they are not measured by its time. */
   late: Set<string>;
 }

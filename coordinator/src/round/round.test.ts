@@ -203,6 +203,19 @@ test("a restart from the ledger reopens the very step, and a finished job stays 
   expect(commits(again)).toHaveLength(2);
 });
 
+test("those who come back after a restart share the reopened step, and do not all take the same half of it", () => {
+  const job = drive();
+  job.join(A);
+  job.answer(A, all);
+  const again = drive({}, 1, job.ledger, job.pem);
+  const others = [..."BCDEFGH"].map((letter) => `12D3KooW${letter.repeat(20)}`);
+  for (const who of [A, ...others]) again.join(who);
+  for (const who of others) again.answer(who, again.slots(who));
+  expect(commits(again)).toHaveLength(1);
+  again.answer(A, [0]);
+  expect(commits(again)).toHaveLength(2);
+});
+
 test("whatever happens, every commit covers each slot once and steps ascend", () => {
   const peers = [A, B, C];
   const event = fc.record({

@@ -174,7 +174,7 @@ function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
   const { task, head } = announced;
   const open: OpenStep = {
     ...{ task, head, total: slotsOf(task.groups), answers: new Map(), openedMs: nowMs },
-    ...{ offered: new Map(), asked: new Map(), late: new Set() },
+    ...{ offered: new Map(), asked: new Map(), askedLast: [], late: new Set() },
   };
   round.open.push(open);
   // The roster may have changed since the task was announced.

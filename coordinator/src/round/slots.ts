@@ -43,14 +43,19 @@ function unclaimedIn(open: OpenStep, covered: Uint8Array): number[] {
   return unclaimed;
 }
 
-/** The later half of what the member that has most to do has to do. */
-function halfOfBusiest(round: Round, open: OpenStep, except: Member): number[] {
+/**
+ * The later half of what the member that has most to do has to do. What another one was asked for since counts as that one's: of many
+ * who come at once, as after a restart, each takes half of what is left to somebody, and not all the same half.
+ */
+function halfOfBusiest(open: OpenStep, except: Member): number[] {
+  const left = new Map<string, number[]>();
   let most: number[] = [];
-  for (const other of activeMembers(round)) {
-    const asked = open.asked.get(other.peerId);
-    // Sorting only who may have more than the busiest so far.
-    if (other === except || asked === undefined || asked.size <= most.length) continue;
-    const slots = pending(open, asked);
+  for (let slot = 0; slot < open.total; slot++) {
+    const who = open.askedLast[slot];
+    if (who === undefined || who === except.peerId || open.answers.has(slot) || !open.asked.get(who)?.has(slot)) continue;
+    const slots = left.get(who) ?? [];
+    slots.push(slot);
+    left.set(who, slots);
     if (slots.length > most.length) most = slots;
   }
   return most.slice(Math.ceil(most.length / 2));
@@ -74,6 +79,7 @@ export function offer(round: Round, open: OpenStep, slots: readonly number[], me
 /** Remembers that a peer may answer these slots and was told to. */
 export function ask(open: OpenStep, peerId: string, slots: readonly number[]): void {
   for (const each of [open.offered, open.asked]) each.set(peerId, new Set([...(each.get(peerId) ?? []), ...slots]));
+  for (const slot of slots) open.askedLast[slot] = peerId;
 }
 
 const candidateOf = ({ peerId, speed }: Member): Candidate => ({ id: peerId, speed });
@@ -101,7 +107,7 @@ export function enlist(round: Round, member: Member, nowMs: number): RoundEffect
       const before = unclaimed.filter((slot) => open.offered.get(member.peerId)?.has(slot));
       return before.length > 0 ? offer(round, open, before, [member]) : [];
     }
-    const slots = unclaimed.length > 0 ? unclaimed : halfOfBusiest(round, open, member);
+    const slots = unclaimed.length > 0 ? unclaimed : halfOfBusiest(open, member);
     return slots.length > 0 ? offer(round, open, slots, [member]) : [];
   });
   return alone ? [...effects, deadlineOf(round, oldest, nowMs, nowMs)] : effects;
