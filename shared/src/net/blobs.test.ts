@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { multiaddr } from "@multiformats/multiaddr";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { LIMITS } from "../protocol/limits.ts";
 import { BLOB_PROTOCOL } from "../protocol/topics.ts";
 import { type BlobFiles, openBlobFiles } from "../store/blobs.ts";
@@ -165,6 +165,24 @@ test("a requester that asks without reading waits on one answer; one that asks t
   noise.send(encodeFrame(Uint8Array.of(7, 7, 7)));
   await answered;
   expect(counts.malformed).toBe(1);
+});
+
+test("a donor that takes half a minute to say that it is busy is not asked sixty times", async () => {
+  const donor = keep(await loopbackNode("coordinator"));
+  let asked = 0;
+  await donor.libp2p.handle(BLOB_PROTOCOL, (stream) =>
+    stream.addEventListener("message", () => {
+      asked++;
+      stream.send(encodeFrame(Uint8Array.of(1)));
+    }),
+  );
+  const worker = keep(await loopbackNode("worker"));
+  let clockMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (clockMs += 29_000));
+  const fetched = await fetchBlob(worker, donor.addresses(), "ab".repeat(32), await cacheIn("mine"), { signal: never });
+  clock.mockRestore();
+  expect(fetched).toMatchObject({ ok: false, code: "busy" });
+  expect(asked).toBeLessThanOrEqual(3);
 });
 
 test("a donor that is busy is asked again", async () => {

@@ -153,11 +153,13 @@ async function fetchFrom(node: SwarmNode, peer: string, work: Work, signal: Abor
   if (code !== null) dropped.push({ peer, code });
 }
 
-/** Asks again, after a random pause, while the peer says that it is busy. */
+/** Asks again, after a random pause, while the peer says that it is busy; one that takes its time to say so uses up the same patience. */
 async function askPatiently(asking: Asking, request: Uint8Array, signal: AbortSignal) {
+  const untilMs = performance.now() + LIMITS.busyAnswersMax * LIMITS.busyPauseMsMax;
   for (let tries = 1; ; tries++) {
     const answer = await asking.ask(request);
-    if (answer.ok || answer.code !== "busy" || tries === LIMITS.busyAnswersMax || signal.aborted) return answer;
+    const isOver = tries === LIMITS.busyAnswersMax || performance.now() > untilMs || signal.aborted;
+    if (answer.ok || answer.code !== "busy" || isOver) return answer;
     await setTimeout(Math.random() * LIMITS.busyPauseMsMax, undefined, { signal }).catch(() => {});
   }
 }
