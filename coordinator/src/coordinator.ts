@@ -108,6 +108,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     if (announcement === undefined || announcement.epoch <= history.epoch) return false;
     if (fenced) return true;
     fenced = true;
+    loop.stop();
     // It stops even where the disk does not take the proof.
     done.reject(new Error(successorMessage(folder.dir, announcement.epoch)));
     recordSuccessor(folder.dir, announcement);
@@ -126,6 +127,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     await store.append(tip.seq, announcement.bytes);
     standby?.grew();
     await standby?.durable(tip.seq + 1);
+    // What waited meanwhile is not announced by one that was succeeded.
+    if (fenced) return;
     tip = { seq: tip.seq + 1, hash: announcement.hash };
     const nowMs = performance.now();
     if (entry.kind === "commit") {

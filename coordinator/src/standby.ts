@@ -10,6 +10,7 @@ import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
 import { keepConnected, parseAddress } from "@zoswarm/shared/net/redial";
 import { askAsStandby, type StandbyAsking } from "@zoswarm/shared/net/standby";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import type { StandbyFile } from "@zoswarm/shared/protocol/standby";
 import { createReplica, type Replica, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
@@ -215,11 +216,20 @@ async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerSto
         );
     }
   // Its own last entry is asked for as well: another one in its place tells that somebody took over.
+  let last = "";
   for (let fromSeq = Math.max(0, replica.history.nextSeq - 1); ; ) {
     const answer = await asking.follow(fromSeq);
     if (!answer.ok) return "ended";
     const askedFrom = fromSeq;
-    let last = "";
+    if (answer.announcements.length === 0 && fromSeq < replica.history.nextSeq) {
+      // It lacks what stands here: it took over further back, or it has lost it and would sign other entries in its place.
+      if (last === "repeat" || fromSeq === 0)
+        throw new Error(
+          `the coordinator has ${fromSeq} ledger entries, this standby ${replica.history.nextSeq}: that one's folder is an older copy. Stop it, and take over here with the promote command`,
+        );
+      fromSeq = Math.max(0, fromSeq - LIMITS.rangeAnnouncementsMax);
+      continue;
+    }
     fromSeq += answer.announcements.length;
     for (const bytes of answer.announcements) {
       const { code, effects } = receive(replica, bytes, key);

@@ -48,11 +48,18 @@ export async function openStandby(
   let acked = 0;
   let addresses: string[] = [];
   let isAway = false;
+  let isAhead = false;
   const waiters: { seq: number; resolve: () => void }[] = [];
   const grown = new Set<() => void>();
 
   async function follow(nextSeq: number): Promise<Uint8Array> {
-    acked = Math.min(nextSeq, store.length());
+    // What it has beyond this ledger is another history: that it has ours as well is not said, and it looks further back now.
+    if (nextSeq > store.length()) {
+      if (!isAhead) log(`WARNING: the standby has ${nextSeq} ledger entries or more, this coordinator ${store.length()}`);
+      isAhead = true;
+      return packAnnouncements([]);
+    }
+    acked = nextSeq;
     for (let i = waiters.length - 1; i >= 0; i--) if ((waiters[i]?.seq ?? 0) <= acked) waiters.splice(i, 1)[0]?.resolve();
     if (store.length() <= nextSeq) await untilGrown();
     return packAnnouncements(store.range(nextSeq));

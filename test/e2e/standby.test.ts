@@ -1,7 +1,7 @@
 /** A coordinator that is lost for good, and its standby on "another machine": what was announced stays, and whoever held more goes back. */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rename, rm, stat } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -176,6 +176,27 @@ test("in mode async a promotion may drop the last steps: workers go back to what
   expect(kinds.filter((kind) => kind === "commit")).toHaveLength(100);
   for (const name of Object.keys(workers))
     expect(JSON.parse(await readFile(at(`${name}/incidents.jsonl`), "utf8"))).toMatchObject({ code: "epoch-rewind" });
+});
+
+test("in mode sync a coordinator whose folder is an older copy announces nothing in the place of what its standby has", async () => {
+  const { address, standby, coordinator, restart } = await startJob("sync", 1_000);
+  coordinator.kill("SIGINT");
+  await coordinator.ended;
+  await cp(at("data"), at("older"), { recursive: true });
+  const going = restart();
+  for (const name of ["ada", "alan"]) startWorker(address, name);
+  await going.line(/^step 5\//);
+  going.kill("SIGKILL");
+  await going.ended;
+  await rm(at("data"), { recursive: true });
+  await rename(at("older"), at("data"));
+  const older = restart();
+  expect(await standby.ended).toEqual({ code: 1, signal: null });
+  expect(standby.errors.join("\n")).toMatch(
+    /^the coordinator has \d+ ledger entries, this standby \d+: that one's folder is an older copy/m,
+  );
+  await older.line(/^WARNING: the standby has \d+ ledger entries or more, this coordinator \d+$/);
+  expect(older.lines.filter((line) => line.startsWith("step "))).toEqual([]);
 });
 
 const DATABASE = process.env.ZOSWARM_TEST_POSTGRES;
