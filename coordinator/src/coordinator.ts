@@ -102,12 +102,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     },
     () => {},
   );
-  let fenced = false;
+  /** Announces nothing more. */
+  let silent = false;
   /** Stops this coordinator where a higher epoch, validly signed, shows that another took over; false where it shows nothing. */
   function succeeds({ announcement }: Validated): boolean {
     if (announcement === undefined || announcement.epoch <= history.epoch) return false;
-    if (fenced) return true;
-    fenced = true;
+    if (silent) return true;
+    silent = true;
     loop.stop();
     // It stops even where the disk does not take the proof.
     done.reject(new Error(successorMessage(folder.dir, announcement.epoch)));
@@ -127,8 +128,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     await store.append(tip.seq, announcement.bytes);
     standby?.grew();
     await standby?.durable(tip.seq + 1);
-    // What waited meanwhile is not announced by one that was succeeded.
-    if (fenced) return;
+    // What waited meanwhile is not announced by one that stops: it was succeeded, or has lost its lease.
+    if (silent) return;
     tip = { seq: tip.seq + 1, hash: announcement.hash };
     const nowMs = performance.now();
     if (entry.kind === "commit") {
@@ -300,6 +301,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
 
   let stopping: Promise<void> | undefined;
   async function stop(): Promise<void> {
+    silent = true;
     done.resolve("stopped");
     clearTimeout(timer);
     loop.stop();
