@@ -34,6 +34,8 @@ export interface CoordinatorOptions {
   node: SwarmNode;
   /** A snapshot is written at the first checkpoint that is so many steps, or more, beyond the one before. */
   snapshotEvery: number;
+  /** MiB a second of blobs, to all newcomers together. */
+  upload: number;
   standby?: StandbyOptions;
   onChange: (change: Change) => void;
   log: (line: string) => void;
@@ -288,7 +290,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     },
   );
   await serveRange(node, readable);
-  await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs));
+  await serveBlobs(node, eitherBlobs(blobs, snapshots.blobs), options.upload * 2 ** 20);
   await serveSnapshots(node, jobId, snapshots.all);
   enqueue({ kind: "started", nowMs: performance.now() });
   const publishOpen = async () => {

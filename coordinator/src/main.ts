@@ -76,6 +76,12 @@ const running = (command: Command): Command =>
   reachable(command)
     .option("--http <host:port>", "where the page and the API are served", hostPort, { host: "127.0.0.1", port: 8420 })
     .option("--any-port", "take a free port where one is taken", false)
+    .option(
+      "--upload <MiB/s>",
+      "what newcomers may download of the job from here, all together; more slows the running step on a small machine",
+      whole(1, LIMITS.requestBytesPerSecondMax / 2 ** 20),
+      LIMITS.uploadMebibytesPerSecond,
+    )
     .option("--wait-for-workers <n>", "open the first step when so many workers are ready", whole(1, LIMITS.connectionsMax), 1)
     .option(
       "--snapshot-every <steps>",

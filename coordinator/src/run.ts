@@ -35,6 +35,8 @@ export interface RunOptions {
   /** Steps between snapshots, rounded up to the next checkpoint. */
   snapshotEvery?: number;
   threads: number;
+  /** MiB a second of blobs, to all newcomers together. */
+  upload: number;
   /** Who gets the job's folder and every entry. */
   standby?: StandbyOptions;
   /** A PostgreSQL address: this coordinator announces only while it holds the job's lease there. */
@@ -149,6 +151,7 @@ async function runJob(folder: JobFolder, options: RunOptions, lease: Lease | nul
     loaded,
     node,
     snapshotEvery: options.snapshotEvery ?? CHECKPOINTS_BETWEEN * manifest.job.evaluateEvery,
+    upload: options.upload,
     ...(options.standby && { standby: options.standby }),
     log: (line) => console.log(line),
     onChange: (each) => change(each),
