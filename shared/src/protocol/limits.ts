@@ -37,8 +37,8 @@ export const LIMITS = {
   requestBytesPerSecondPerPeerMax: 64 * 1024 * 1024,
   requestBytesPerSecondMax: 256 * 1024 * 1024,
   /** What a volunteer gives of blobs, and a coordinator unless it is told otherwise: line and processor are for the running step first. */
-  volunteerBytesPerSecondMax: 4 * 1024 * 1024,
-  uploadMebibytesPerSecond: 12,
+  volunteerBytesPerSecondMax: 2 * 1024 * 1024,
+  uploadMebibytesPerSecond: 8,
   /** Peers whose buckets are remembered; the longest known are forgotten first. */
   requestPeersRememberedMax: 4_096,
   /** A donor that is busy is asked again after up to this long, this many times in a row before it is given up. */
