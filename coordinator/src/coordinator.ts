@@ -52,6 +52,8 @@ export interface Coordinator {
   evalForwards(): number;
   /** Its own replica's state hash, at the newest evaluation. */
   stateHash(): string;
+  /** Whether somebody who took part was away when the job was finished: the next dial wants to hear of it. */
+  absent(): boolean;
   /** What it waits for, in words, where it does not announce; else null. */
   waiting(): string | null;
   /** Resolves when the job is finished or `stop` was called; rejects when it cannot go on. */
@@ -78,6 +80,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     from: null,
     to: null,
   };
+  let absent = false;
   const done = Promise.withResolvers<"finished" | "stopped">();
   done.promise.catch(() => {});
 
@@ -206,6 +209,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       case "dismiss":
         return void sessions.dismiss(effect.peerId, effect.code, effect.message);
       case "finish":
+        absent = [...round.members.values()].some(({ state }) => state === "gone");
         return done.resolve("finished");
       case "stop":
         throw new Error(effect.message);
@@ -323,6 +327,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       traffic: span.from && span.to && { from: span.from, to: span.to },
     }),
     evalForwards: () => evalForwards,
+    absent: () => absent,
     stateHash: () => stateHash,
     waiting: () => standby?.waiting() ?? null,
     done: done.promise,

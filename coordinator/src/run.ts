@@ -1,6 +1,7 @@
 /** `coordinator run`: from a job file to a finished job, or a message that says what to change. */
 import { access, constants, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
@@ -47,6 +48,8 @@ export interface RunOptions {
 const DASHBOARD = fileURLToPath(new URL("../dashboard/dist", import.meta.url));
 /** How long a finished coordinator serves those who are still fetching the end. */
 const LINGER_MS_MAX = 15_000;
+/** And those who are between two dials, which are up to redialRefusedMsMax apart, or a little more. */
+const ABSENT_MS_MIN = 5_000;
 
 /** Runs a job to its end. Resolves to what stopped it; expected failures are values. */
 export async function run(jobFile: string, options: RunOptions): Promise<{ ok: true; ended: "finished" | "stopped" } | Fault<string>> {
@@ -189,7 +192,7 @@ async function runJob(folder: JobFolder, options: RunOptions, lease: Lease | nul
   console.log(`join with npm run worker -- --join ${addressOf(node)}`);
   try {
     const ended = await Promise.race([coordinator.done, ...(lease === null ? [] : [lease.lost])]);
-    if (ended === "finished") await untilAlone(node);
+    if (ended === "finished") await untilAlone(node, coordinator.absent() ? ABSENT_MS_MIN : 0);
     if (options.report !== undefined)
       await writeFile(
         typedPath(options.report),
@@ -241,11 +244,13 @@ function scoreText(score: number, metric: Metric): string {
   return `${metric.replaceAll("-", " ")} ${isShare ? `${(100 * score).toFixed(1)} %` : score.toPrecision(4)}`;
 }
 
-async function untilAlone(node: SwarmNode): Promise<void> {
+/** Waits until everybody has gone, and `msMin` at least. */
+async function untilAlone(node: SwarmNode, msMin: number): Promise<void> {
+  await setTimeout(msMin);
   if (node.peers().length === 0) return;
   const alone = Promise.withResolvers<void>();
   const look = () => queueMicrotask(() => node.peers().length === 0 && alone.resolve());
-  const timer = setTimeout(alone.resolve, LINGER_MS_MAX);
+  const timer = globalThis.setTimeout(alone.resolve, LINGER_MS_MAX);
   node.libp2p.addEventListener("peer:disconnect", look);
   await alone.promise;
   node.libp2p.removeEventListener("peer:disconnect", look);

@@ -1,7 +1,9 @@
 /** Faults as they happen at home: killed, frozen and restarted processes. Whatever happens, all replicas end with the same bits. */
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -149,4 +151,51 @@ test("Ctrl-C stops both programs cleanly, and the same commands go on from there
   const second = startCoordinator(job);
   const hash = await agreedHash(second, { ada: startWorker(await joinAddress(second), "ada") });
   expect((await replayedHash()).hash).toBe(hash);
+});
+
+/** A line to a port of this machine that can be cut, and mended. */
+async function line(to: number): Promise<{ port: number; cut(): void; mend(): Promise<void> }> {
+  const open = new Set<Socket>();
+  const listening = async (port: number) => {
+    const server = createServer((near) => {
+      const far = connect(to, "127.0.0.1");
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ] as const)
+        open.add(one.on("error", () => other.destroy()).on("close", () => other.destroy()));
+      near.pipe(far).pipe(near);
+    });
+    await once(server.listen(port, "127.0.0.1"), "listening");
+    return server;
+  };
+  let server = await listening(0);
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    cut() {
+      server.close();
+      for (const socket of open) socket.destroy();
+      open.clear();
+    },
+    async mend() {
+      server = await listening(port);
+    },
+  };
+}
+
+test("a worker whose line is down when the job is finished hears of it when it dials again", async () => {
+  const coordinator = startCoordinator(await writeTinyJob(dir, { job: { steps: 40 } }), ["--wait-for-workers", "2"]);
+  const address = await joinAddress(coordinator);
+  const far = await line(Number(/\/tcp\/(\d+)/.exec(address)?.[1]));
+  const ada = startWorker(address, "ada");
+  const alan = startWorker(address.replace(/\/tcp\/\d+/, `/tcp/${far.port}`), "alan");
+  await coordinator.line(/^step 5\//);
+  far.cut();
+  await coordinator.line(/^worker alan left/);
+  await coordinator.line(/^step 40\//);
+  expect(await ada.ended).toEqual({ code: 0, signal: null });
+  await far.mend();
+  await agreedHash(coordinator, { alan });
+  far.cut();
 });

@@ -9,7 +9,7 @@ export interface Following {
   /** Fetches what lies behind a gap, and lets the caller go on. */
   ask(fromSeq: number): void;
   /** Takes in all that the coordinator has from `fromSeq` on; false where it cannot be asked, or there is no room for more. */
-  catchUp(signal: AbortSignal, fromSeq?: number): Promise<boolean>;
+  catchUp(signal: AbortSignal, fromSeq?: number, peer?: string): Promise<boolean>;
   /** Resolves when the coordinator is known to send its announcements to us: what comes later will arrive. */
   heardBy(peer: string, signal: AbortSignal): Promise<void>;
 }
@@ -37,8 +37,7 @@ export function createFollowing({ node, topic, coordinator, nextSeq, take }: Fol
   }
 
   /** From the last own entry on: who has another one in its place, or none, may be a coordinator that took over further back. */
-  async function catchUp(signal: AbortSignal, fromSeq = Math.max(0, nextSeq() - 1)): Promise<boolean> {
-    const peer = coordinator();
+  async function catchUp(signal: AbortSignal, fromSeq = Math.max(0, nextSeq() - 1), peer = coordinator()): Promise<boolean> {
     if (peer === undefined) return false;
     let met = false;
     for (let next = fromSeq; ; ) {

@@ -184,12 +184,12 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
     worker = null;
     await current?.close();
   };
-  const onFarewell = async (frame: Extract<CoordinatorFrame, { kind: "farewell" }>) => {
+  const onFarewell = async (peer: string, frame: Extract<CoordinatorFrame, { kind: "farewell" }>) => {
     if (FINAL.includes(frame.code)) return end.resolve({ ok: false, code: frame.code, message: frame.message });
     if (frame.code !== "finished") return console.log(`the coordinator says: ${frame.message}`);
     finishing = true;
     try {
-      await attached?.catchUp(AbortSignal.timeout(LIMITS.requestTimeoutMs));
+      await attached?.catchUp(peer, AbortSignal.timeout(LIMITS.requestTimeoutMs));
     } catch {
       // What broke is told, or the worker started anew, by who waits for `failed`.
       finishing = false;
@@ -204,7 +204,7 @@ async function work(node: SwarmNode, addresses: string[], dir: string, options: 
       return void session.close();
     }
     const { frame } = parsed;
-    if (frame.kind === "farewell") return void onFarewell(frame);
+    if (frame.kind === "farewell") return void onFarewell(session.peerId, frame);
     if (frame.kind === "welcome")
       return void onWelcome(session, frame).catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }));
     if (frame.kind === "standbys") {

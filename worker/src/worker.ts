@@ -72,8 +72,8 @@ export interface RunningWorker {
   /** Signed bytes that prove the epoch that this worker knows; undefined before the first entry. */
   proof(): Uint8Array | undefined;
   detach(): void;
-  /** Fetches what it misses of the ledger and applies it; false where the coordinator cannot be asked. */
-  catchUp(signal: AbortSignal): Promise<boolean>;
+  /** Fetches what it misses of the ledger from a coordinator, whose session may be over, and applies it; false where it cannot be asked. */
+  catchUp(peer: string, signal: AbortSignal): Promise<boolean>;
   /** Traffic at the first task and now, and the steps between. */
   measured(): Promise<{ steps: number; traffic: { from: Traffic; to: Traffic } | null }>;
   /** Rejects when the worker cannot go on; with code "rewound" where it can, once it is started anew from the disk. */
@@ -297,8 +297,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
       session = null;
       loop.enqueueOwn({ kind: "offline" });
     },
-    async catchUp(signal) {
-      const complete = await catchUp(signal);
+    async catchUp(peer, signal) {
+      const complete = await catchUp(signal, undefined, peer);
       const settled = new Promise<void>((resolve) => caughtUp.push(resolve));
       loop.enqueueOwn({ kind: "caught-up" });
       await Promise.race([settled, failed.promise]);
