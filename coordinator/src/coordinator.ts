@@ -224,9 +224,18 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     }
   }
 
+  /** By its own word or by its results, whichever came first. */
+  function sayDiverged(peerId: string): void {
+    const member = round.members.get(peerId);
+    const step = (member?.checkpoint?.step ?? -1) + 1;
+    log(`worker ${member?.name || peerId.slice(-8)} diverged: its state after step ${step} is not the ledger's`);
+  }
+
   const loop = startLoop<RoundEvent, RoundEffect>({
     reduce(event) {
+      const { divergences } = round;
       const effects = reduce(round, event);
+      if (round.divergences > divergences && "peerId" in event) sayDiverged(event.peerId);
       const change =
         event.kind === "announced" ? announced.shift() : { kind: event.kind === "result" ? ("results" as const) : ("roster" as const) };
       if (change) onChange(change);
@@ -270,11 +279,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
         const nowMs = performance.now();
         if (frame.kind === "proof") return void succeeds(validateAnnouncement(frame.announcement, headOf(round.replica), commitKey));
         if (frame.kind === "result") return enqueueOfPeer({ kind: "result", peerId, frame, nowMs });
-        const member = round.members.get(peerId);
-        if (frame.state === "diverged" && member?.state !== "diverged")
-          log(
-            `worker ${member?.name || peerId.slice(-8)} diverged: its state after step ${(frame.checkpoint?.step ?? -1) + 1} is not the ledger's`,
-          );
         enqueueOfPeer({ kind: "heartbeat", peerId, frame, nowMs });
         if (frame.nextSeq > tip.seq && !outrun) {
           outrun = true;
