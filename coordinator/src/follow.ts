@@ -6,7 +6,7 @@ import type { StandbyAsking } from "@zoswarm/shared/net/standby";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import type { StandbyFile } from "@zoswarm/shared/protocol/standby";
-import { createReplica, type Replica, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
+import { createReplica, type Replica, receive, receiveStored, rewindMessage } from "@zoswarm/shared/replica/replica";
 import { recordIncident } from "@zoswarm/shared/store/incidents";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { keepSuccessor } from "@zoswarm/shared/store/successor";
@@ -57,14 +57,11 @@ async function copyFile(asking: StandbyAsking, { name, bytes }: StandbyFile, dir
 async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerStore): Promise<"rewound" | "ended"> {
   const key = commitVerifier(folder.manifest.commitKey);
   const replica: Replica = createReplica(folder.jobId, folder.manifest.job);
-  for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
-    for (const bytes of page) {
-      const { code } = receive(replica, bytes, key, true);
-      if (code !== "applied")
-        throw new Error(
-          `the ledger in ${folder.dir} does not hold at entry ${replica.history.nextSeq} (${code}): remove the folder and start again`,
-        );
-    }
+  const broken = receiveStored(replica, store.range, key);
+  if (broken !== null)
+    throw new Error(
+      `the ledger in ${folder.dir} does not hold at entry ${replica.history.nextSeq} (${broken}): remove the folder and start again`,
+    );
   // Its own last entry is asked for as well: another one in its place tells that somebody took over.
   let last = "";
   for (let fromSeq = Math.max(0, replica.history.nextSeq - 1); ; ) {

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { decodeShard, type Example } from "@zoswarm/shared/data/examples";
 import { type Evaluator, loadRequestOf, startEvaluator } from "@zoswarm/shared/evaluate/client";
 import { branchTo } from "@zoswarm/shared/ledger/folds";
-import { receive } from "@zoswarm/shared/replica/replica";
+import { receiveStored } from "@zoswarm/shared/replica/replica";
 import { type BlobFiles, openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { probeLedger } from "@zoswarm/shared/store/probe";
@@ -48,11 +48,8 @@ export async function loadJob(folder: JobFolder, { waitFor, threads }: { waitFor
   try {
     const round = createRound(manifest, jobId, commitKey, waitFor);
     const { history } = round.replica;
-    for (let page = store.range(0); page.length > 0; page = store.range(history.nextSeq))
-      for (const bytes of page) {
-        const { code } = receive(round.replica, bytes, commitKey, true);
-        if (code !== "applied") throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${code}). ${remedy}`);
-      }
+    const broken = receiveStored(round.replica, store.range, commitKey);
+    if (broken !== null) throw new Error(`ledger ${files.ledger}: entry ${history.nextSeq} does not hold (${broken}). ${remedy}`);
     const initial = await evaluator.call("load", loadRequestOf(manifest, blobs.path));
     if (initial.stateHash !== manifest.stateHash)
       throw new Error(`${blobs.path(manifest.initial.id)} is not the initial state of this job`);

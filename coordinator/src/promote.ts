@@ -2,7 +2,7 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
-import { createReplica, receive } from "@zoswarm/shared/replica/replica";
+import { createReplica, receiveStored } from "@zoswarm/shared/replica/replica";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { readSuccessor } from "@zoswarm/shared/store/successor";
@@ -53,16 +53,13 @@ export async function beginEpoch(folder: JobFolder): Promise<{ ok: true } | Faul
   const store = openLedgerStore(files.ledger);
   try {
     const replica = createReplica(jobId, manifest.job);
-    for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
-      for (const bytes of page) {
-        const { code } = receive(replica, bytes, key, true);
-        if (code !== "applied")
-          return {
-            ok: false,
-            code: "ledger-damaged",
-            message: `ledger ${files.ledger}: entry ${replica.history.nextSeq} does not hold (${code})`,
-          };
-      }
+    const broken = receiveStored(replica, store.range, key);
+    if (broken !== null)
+      return {
+        ok: false,
+        code: "ledger-damaged",
+        message: `ledger ${files.ledger}: entry ${replica.history.nextSeq} does not hold (${broken})`,
+      };
     const { nextSeq, headHash, lastStep } = replica.history;
     // A successor that was seen here and not fetched has its number already.
     const epoch = Math.max(replica.history.epoch, readSuccessor(files.successor, jobId, key)?.epoch ?? 0);

@@ -9,7 +9,7 @@ import { type Adapter, mergeLora } from "@zoswarm/shared/model/lora";
 import { tensorsOf } from "@zoswarm/shared/model/walk";
 import type { CommitEntry } from "@zoswarm/shared/protocol/entries";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
-import { createReplica, receive } from "@zoswarm/shared/replica/replica";
+import { createReplica, receiveStored } from "@zoswarm/shared/replica/replica";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import { type WrittenBundle, writeBundle } from "@zoswarm/shared/store/bundle";
 import { openLedgerStore } from "@zoswarm/shared/store/ledgerstore";
@@ -41,11 +41,8 @@ async function historyOf({ dir, manifest, jobId }: JobFolder): Promise<History> 
   const key = commitVerifier(manifest.commitKey);
   const store = openLedgerStore(filesOf(dir).ledger);
   try {
-    for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
-      for (const bytes of page) {
-        const { code } = receive(replica, bytes, key, true);
-        if (code !== "applied") throw new Error(`ledger of ${dir}: entry ${replica.history.nextSeq} does not hold (${code})`);
-      }
+    const broken = receiveStored(replica, store.range, key);
+    if (broken !== null) throw new Error(`ledger of ${dir}: entry ${replica.history.nextSeq} does not hold (${broken})`);
     return replica.history;
   } finally {
     await store.close();

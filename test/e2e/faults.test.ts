@@ -27,6 +27,13 @@ afterEach(async ({ task }) => {
 const startCoordinator = (job: TinyJob, more: readonly string[] = []) =>
   processes.start("coordinator", coordinatorArgs(job.job, join(dir, "data"), more));
 
+/** The same job again, at the address that its workers know. */
+const startAgain = (job: TinyJob, address: string) =>
+  processes.start("coordinator", [
+    ...["run", job.job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
+    ...["--listen", `/ip4/127.0.0.1/tcp/${/\/tcp\/(\d+)/.exec(address)?.[1]}`],
+  ]);
+
 const startWorker = (address: string, name: string) =>
   processes.start("worker", workerArgs(address, join(dir, name), ["--name", name, "--report", join(dir, `${name}.json`)]));
 
@@ -81,11 +88,7 @@ test("a coordinator that is killed goes on from what is durable, with the worker
   const [, at] = await first.line(/^step (\d+)\//);
   first.kill("SIGKILL");
   await first.ended;
-  const port = /\/tcp\/(\d+)/.exec(address)?.[1];
-  const second = processes.start("coordinator", [
-    ...["run", job.job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
-    ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
-  ]);
+  const second = startAgain(job, address);
   const hash = await agreedHash(second, { ada });
   expect(Number(at)).toBeLessThan(steps);
   expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
@@ -106,11 +109,7 @@ test.each([1, 3])(
     await alan.line(/^step \d+\//);
     first.kill("SIGKILL");
     await first.ended;
-    const port = /\/tcp\/(\d+)/.exec(address)?.[1];
-    const second = processes.start("coordinator", [
-      ...["run", job.job, "--data", join(dir, "data"), "--http", "127.0.0.1:0"],
-      ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
-    ]);
+    const second = startAgain(job, address);
     const hash = await agreedHash(second, { ada, alan });
     expect(await replayedHash()).toEqual({ hash, steps: Array.from({ length: steps }, (_, step) => step) });
     expect(replayByReference(join(dir, "bundle")) ?? hash).toContain(hash);

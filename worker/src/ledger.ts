@@ -4,19 +4,16 @@ import { setTimeout } from "node:timers/promises";
 import type { AnnouncementCode } from "@zoswarm/shared/protocol/codes";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
-import { createReplica, type Replica, type ReplicaEffect, receive, rewindMessage } from "@zoswarm/shared/replica/replica";
+import { createReplica, type Replica, type ReplicaEffect, receive, receiveStored, rewindMessage } from "@zoswarm/shared/replica/replica";
 import type { LedgerStore } from "@zoswarm/shared/store/ledgerstore";
 import type { CatchUpOptions } from "./catchup.ts";
 
 /** A replica of what is on disk. Throws where the ledger there does not hold. */
 export function readLedger(manifest: Manifest, jobId: string, commitKey: KeyObject, store: LedgerStore): Replica {
   const replica = createReplica(jobId, manifest.job);
-  for (let page = store.range(0); page.length > 0; page = store.range(replica.history.nextSeq))
-    for (const bytes of page) {
-      const { code } = receive(replica, bytes, commitKey, true);
-      if (code !== "applied")
-        throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${code}): remove it and start again`);
-    }
+  const broken = receiveStored(replica, store.range, commitKey);
+  if (broken !== null)
+    throw new Error(`the ledger on disk does not hold at entry ${replica.history.nextSeq} (${broken}): remove it and start again`);
   return replica;
 }
 

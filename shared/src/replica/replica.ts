@@ -58,6 +58,19 @@ export function isCheckpoint(replica: { steps: number; evaluateEvery: number }, 
 }
 
 /**
+ * Takes in the ledger on the node's own disk, page by page: `range` gives the announcements from a place on. The code of the first
+ * entry that does not hold, which would be at the replica's next place; null where all of them hold.
+ */
+export function receiveStored(replica: Replica, range: (fromSeq: number) => Uint8Array[], commitKey: KeyObject): AnnouncementCode | null {
+  for (let page = range(0); page.length > 0; page = range(replica.history.nextSeq))
+    for (const bytes of page) {
+      const { code } = receive(replica, bytes, commitKey, true);
+      if (code !== "applied") return code;
+    }
+  return null;
+}
+
+/**
  * Takes announcement bytes from gossip, a repair, a range or the node's own disk. Changes `replica` in place and returns the
  * outcome and the effects, to be performed in order. `stored` marks bytes that are on disk already.
  */
