@@ -99,7 +99,7 @@ export async function openPlain(manifest: Manifest, pathOf: (id: string) => stri
   };
   await reset();
   // A session asks of its parameters what they are called and where they lie.
-  const fed = { tensors, view: (t: number) => parameters[t] } as Parameters<typeof openModelSession>[1];
+  const fed = { tensors, view: (t: number) => parameters[t] } as unknown as Parameters<typeof openModelSession>[1];
   const session = await openModelSession(pathOf(model.id), fed, 1);
   const judge = createJudge({ session, inputs, objective, decode: null, reward: null, pause: async () => {} });
   return { parameters, judge, reset, close: () => session.release() };
