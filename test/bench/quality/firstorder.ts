@@ -43,7 +43,7 @@ const answer = z.strictObject({
 export type FirstOrder = z.output<typeof answer>;
 
 /** Python that can import torch: what ZOSWARM_PYTHON names, else python3. */
-function pythonWithTorch(): { python: string } | { skipped: string } {
+export function pythonWithTorch(): { python: string } | { skipped: string } {
   const python = process.env.ZOSWARM_PYTHON ?? "python3";
   const { status, error } = spawnSync(python, ["-c", "import torch"], { encoding: "utf8" });
   if (status === 0) return { python };

@@ -129,6 +129,7 @@ export interface HeadReference {
   forwards: number;
   /** The same with a backward pass counted as two forwards: nothing is added, as going back through the last layer alone costs next to nothing. */
   forwardEquivalents: number;
+  /** Of those forward passes; and of all training of the last layer, that for choosing rate and epochs included. */
   seconds: { features: number; training: number };
   /** By how much resident memory was above what it was before the encoder was opened, at most, as seen between the stages. */
   memoryBytes: number;
