@@ -74,7 +74,7 @@ describe("openPlain", () => {
     const { parameters, judge, reset, close } = await openPlain(manifest, pathOf);
     const lossAt = async () => judge.lossOf([await judge.observe(examples)]) ?? Number.NaN;
     expect(await lossAt()).toBeCloseTo(Math.log(2), 6);
-    for (let t = 0; t < 60; t++) await mezoStep({ parameters, lossAt, seed: 1, epsilon: 1e-3, rate: 1e-3 }, t);
+    for (let t = 0; t < 200; t++) await mezoStep({ parameters, lossAt, seed: 1, epsilon: 1e-3, rate: 0.02 }, t);
     expect(await lossAt()).toBeLessThan(0.6);
     await reset();
     expect(await lossAt()).toBeCloseTo(Math.log(2), 6);
