@@ -19,6 +19,7 @@ import { createJob, type Made } from "./create.ts";
 import { type Fault, filesOf, type JobFolder, readFolder, specOf } from "./folder.ts";
 import type { Answer } from "./round/accept.ts";
 import { commitOf, taskOf } from "./round/commit.ts";
+import { firstSettings } from "./round/course.ts";
 
 /** Directions that are measured; the time of a whole step follows from them. */
 const DIRECTIONS_MAX = 8;
@@ -80,10 +81,11 @@ async function measure(folder: JobFolder, made: Made, evaluator: Evaluator): Pro
   const { loss, score } = await evaluator.call("evaluate", { batch: job.batch });
   const evaluationSeconds = (performance.now() - fromMs) / 1000;
   const step = await measureStep(manifest, jobId, evaluator, blobs);
-  const { commit, signal } = commitOf(manifest, [], step.open, () => "check");
+  const settings = firstSettings(job);
+  const { commit, signal } = commitOf(manifest, settings, [], step.open, () => "check");
   await evaluator.call("replay", { commits: [commit] });
   const { key } = readCommitKey(createCommitKey().privatePem);
-  const task = taskOf(manifest, 1);
+  const task = taskOf(manifest, 1, settings);
   const announced = createAnnouncement({ jobId, epoch: 0, seq: 1, prevHash: HASH, entry: commit, task }, key);
   const losses = Array.from({ length: step.open.total }, (_, slot) => ({ slot, plus: 0.123456789, minus: null }));
   const result = encodeWorkerFrame({ kind: "result", step: 1, assignment: 1, head: HASH, checkpoint: null, losses, elapsedMs: 1 });
@@ -111,7 +113,7 @@ async function measure(folder: JobFolder, made: Made, evaluator: Evaluator): Pro
 /** The first step's open answers: a few directions of every group, shared fairly. */
 async function measureStep(manifest: Manifest, jobId: string, evaluator: Evaluator, blobs: BlobFiles) {
   const { job, objective } = manifest;
-  const task = taskOf(manifest, 0);
+  const task = taskOf(manifest, 0, firstSettings(job));
   const index = decodeIndex(Uint8Array.from(await readFile(blobs.path(manifest.examples.id))));
   const open = { task, total: slotsOf(task.groups), answers: new Map<number, Answer>() };
   const before = await evaluator.call("stats", null);
@@ -160,7 +162,7 @@ function warningsOf({ job, objective, tensors }: Manifest, made: Made, { loss, s
       `the loss before training is ${loss.toFixed(2)}, far above guessing (${Math.log(objective.classes).toFixed(2)}): are the labels in the model's order?`,
     );
   // Spec 7: delta / v_rms, v being about the rate times the square root of a group's directions.
-  const move = job.rate * Math.sqrt(2 ** job.directionsLog2);
+  const move = job.rate === null ? Number.POSITIVE_INFINITY : job.rate * Math.sqrt(2 ** firstSettings(job).directionsLog2);
   const coarse = tensors.filter(({ q, gain }) => job.rule === "normalised" && 2 ** -q > 2 * move * 2 ** gain);
   if (coarse.length > 0)
     warnings.push(

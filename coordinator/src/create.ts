@@ -25,6 +25,7 @@ import { stateHash } from "@zoswarm/shared/zo/statehash";
 import { readData } from "./data.ts";
 import { type Fault, type Found, filesOf, type JobSpec } from "./folder.ts";
 import { type BuiltGraph, buildGraph } from "./graph.ts";
+import { courseOf } from "./jobfile.ts";
 import { keepModel } from "./keep.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
 import { tryModel } from "./trial.ts";
@@ -150,14 +151,10 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
     objective,
     tensors: built.tensors.map(({ name, shape, q, gain }) => ({ name, shape: [...shape], q, gain })),
     job: {
-      steps: spec.steps,
-      groups: spec.groups,
-      directionsLog2: spec.directionsLog2,
+      ...courseOf(spec),
       batch: spec.batch,
-      epsilonLog2: spec.epsilonLog2,
       estimator: spec.estimator,
       rule: spec.rule,
-      rate: spec.rate,
       evaluateEvery: spec.evaluateEvery,
       deadlineMs: Math.round(spec.deadlineSeconds * 1000),
       deadlineFloorMs: Math.round(Math.min(spec.deadlineFloorSeconds, spec.deadlineSeconds) * 1000),

@@ -15,7 +15,7 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const SPEC: JobSpec = {
   ...{ name: "Job", model: "/m", tokenizer: "/t", train: "/a", heldout: "/b", maxTokens: 8, steps: 10, groups: 1, directionsLog2: 3 },
-  ...{ batch: 4, epsilonLog2: -10, estimator: "one-sided", rule: "normalised", rate: 0.1, gains: [], evaluateEvery: 5 },
+  ...{ batch: 4, epsilonLog2: -10, estimator: "one-sided", rule: "normalised", rate: 0.1, gains: [], evaluateEvery: 5, stop: {} },
   ...{
     staleness: 0,
     deadlineSeconds: 1,

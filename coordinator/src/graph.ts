@@ -20,6 +20,7 @@ import type { InputSpec, Objective } from "@zoswarm/shared/protocol/manifest";
 import type { Key, TensorSpec } from "@zoswarm/shared/zo/lattice";
 import type { Fault } from "./folder.ts";
 import type { JobFile } from "./jobfile.ts";
+import { USUAL } from "./round/course.ts";
 import { type Feature, signatureOf } from "./signature.ts";
 
 export interface BuiltGraph {
@@ -59,13 +60,13 @@ export function buildGraph(
   if (!headed.ok) return headed;
   const asked = objectiveOf(job, headed.name, headed.model, { tokenizer, reward });
   if (!asked.ok) return asked;
-  const coarse = refuseEpsilon(headed.model, job.epsilonLog2 + Math.max(0, ...job.gains.map(({ gain }) => gain)));
+  const { epsilonLog2 = USUAL.epsilonLog2, gains } = job;
+  const coarse = refuseEpsilon(headed.model, epsilonLog2 + Math.max(0, ...gains.map(({ gain }) => gain)));
   if (coarse !== undefined) return coarse;
   const adapted = withAdapters(headed.model, job, seed);
   if (!adapted.ok) return adapted;
   const lossy = addObjective(adapted.model, asked.graph, { generates: asked.objective.generate > 0 });
   if (!lossy.ok) return lossy;
-  const { epsilonLog2, gains } = job;
   const prepared = prepareModel(lossy.model, source, { epsilonLog2, gains, ...(adapted.trained && { trained: adapted.trained }) });
   if (!prepared.ok) return prepared;
   const { tensors, initial, frozen, switchedOff } = prepared;

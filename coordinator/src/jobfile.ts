@@ -3,10 +3,11 @@
  * (deploy/jobs) are made from these very descriptions.
  */
 import { ESTIMATORS } from "@zoswarm/shared/protocol/announcement";
-import { shownText } from "@zoswarm/shared/protocol/entries";
+import { settingFields, shownText } from "@zoswarm/shared/protocol/entries";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
-import { MEASURES, METRICS } from "@zoswarm/shared/protocol/manifest";
+import { type Manifest, MEASURES, METRICS } from "@zoswarm/shared/protocol/manifest";
 import * as z from "zod";
+import { USUAL } from "./round/course.ts";
 
 const path = z.string().min(1);
 const pattern = z.string().min(1).describe("a tensor's name; `*` is any text");
@@ -119,17 +120,39 @@ export const jobFileSchema = z.strictObject({
     .default([])
     .describe("tensors to move 2^gain times as far; a new head beside pretrained weights wants 5"),
 
-  steps: z.int().min(1).max(100_000_000).describe("commits until the job is finished"),
-  groups: z.int().min(1).max(LIMITS.groupsPerStepMax).default(1).describe("batches of one step, each measured by directions of its own"),
-  directionsLog2: z.int().min(0).max(16).default(4).describe("each group has 2^directionsLog2 directions, shared among the workers"),
+  steps: z.int().min(1).max(LIMITS.stepsMax).optional().describe("commits at most; default: until one of `stop` ends the job"),
+  stop: z
+    .strictObject({
+      target: z.number().optional().describe("the held-out score that is good enough, by the metric; at most this where less is better"),
+      patience: z
+        .int()
+        .min(1)
+        .optional()
+        .describe("so many held-out evaluations without a lower loss; default without `rate` and `steps`: 12"),
+      forwards: z.int().min(1).optional().describe("so many forward passes of all workers together; default without `steps`: 20000"),
+    })
+    .prefault({})
+    .describe("what ends the job before its last step, whichever comes first"),
+  rate: settingFields.rate
+    .optional()
+    .describe(
+      "theta moves by rate x projected gradient along each direction; default: the coordinator chooses, and again as the job goes on",
+    ),
+  groups: settingFields.groups
+    .optional()
+    .describe("batches of one step, each measured by directions of its own; default: 1, and without `rate` chosen"),
+  directionsLog2: settingFields.directionsLog2
+    .optional()
+    .describe("each group has 2^directionsLog2 directions, shared among the workers; default: 4, and without `rate` chosen"),
+  epsilonLog2: settingFields.epsilonLog2
+    .optional()
+    .describe("epsilon = 2^epsilonLog2: how far a direction is followed; default: -10, and without `rate` chosen"),
   batch: z.int().min(1).max(4096).default(16).describe("examples that every direction of a group is measured on"),
-  epsilonLog2: z.int().min(-24).max(0).default(-10).describe("epsilon = 2^epsilonLog2: how far a direction is followed"),
   estimator: z.enum(ESTIMATORS).default("one-sided").describe("loss at theta + epsilon z alone, or at both sides"),
   rule: z
     .enum(["plain", "normalised"])
     .default("normalised")
-    .describe("normalised: the step's projected gradients are divided by their rms"),
-  rate: z.number().positive().max(1000).describe("theta moves by rate x projected gradient along each direction"),
+    .describe("normalised: the step's projected gradients are divided by their rms; plain needs a `rate`"),
   evaluateEvery: z.int().min(1).max(1_000_000).default(10).describe("steps between held-out evaluations; replicas are compared there"),
   staleness: z
     .int()
@@ -164,6 +187,29 @@ export function heldoutFileOf(heldout: JobFile["heldout"]): DataFile | null {
   return typeof heldout === "string" || "file" in heldout ? dataFileOf(heldout) : null;
 }
 
+/** A job that nothing else ends is over after so many forward passes. */
+const FORWARDS = 20_000;
+/** One whose rate is chosen, and which nobody has given a length, also after so many evaluations without progress. */
+const PATIENCE = 12;
+
+/** What the manifest says of a job's course. With a rate everything is fixed; else what is not given is left to the coordinator. */
+export function courseOf(job: JobFile): Pick<Manifest["job"], "steps" | "stop" | "rate" | "epsilonLog2" | "groups" | "directionsLog2"> {
+  const { rate = null, steps, stop } = job;
+  const usual = rate === null ? { epsilonLog2: null, groups: null, directionsLog2: null } : USUAL;
+  return {
+    steps: steps ?? LIMITS.stepsMax,
+    rate,
+    epsilonLog2: job.epsilonLog2 ?? usual.epsilonLog2,
+    groups: job.groups ?? usual.groups,
+    directionsLog2: job.directionsLog2 ?? usual.directionsLog2,
+    stop: {
+      target: stop.target ?? null,
+      patience: stop.patience ?? (rate === null && steps === undefined ? PATIENCE : null),
+      forwards: stop.forwards ?? (steps === undefined ? FORWARDS : null),
+    },
+  };
+}
+
 const whole = z.object(jobFileSchema.shape).partial();
 
 /** What each key allows but all together do not, a line each. Nothing where one of the keys is a fault by itself. */
@@ -175,18 +221,19 @@ export function misfitsOf(value: unknown): string[] {
     if (!parsed.success) (job as Record<string, unknown>)[key] = undefined;
     else (job as Record<string, unknown>)[key] = parsed.data;
   }
-  return [...stepMisfits(job), ...objectiveMisfits(job)].map((fault) => `  ${fault}`);
+  const isAutomatic = !("rate" in value);
+  return [...stepMisfits(job, isAutomatic), ...objectiveMisfits(job)].map((fault) => `  ${fault}`);
 }
 
-function stepMisfits({ groups, directionsLog2, estimator }: Partial<JobFile>): string[] {
+function stepMisfits({ groups, directionsLog2, estimator, rule }: Partial<JobFile>, isAutomatic: boolean): string[] {
   const faults: string[] = [];
-  if (groups === undefined || directionsLog2 === undefined) return faults;
-  const directions = groups * 2 ** directionsLog2;
+  if (isAutomatic && rule === "plain") faults.push("rate: is chosen only under rule: normalised (it is plain); give a rate");
+  const directions = (groups ?? 1) * 2 ** (directionsLog2 ?? 0);
   if (directions > LIMITS.directionsPerStepMax)
     faults.push(
       `groups, directionsLog2: groups x 2^directionsLog2 is ${directions} directions a step; at most ${LIMITS.directionsPerStepMax} fit: lower one of them`,
     );
-  if (estimator === "one-sided" && directionsLog2 < 2)
+  if (estimator === "one-sided" && directionsLog2 !== undefined && directionsLog2 < 2)
     faults.push(
       `directionsLog2: estimator one-sided needs groups of at least 4 directions, so at least 2 (it is ${directionsLog2}); or else use estimator: two-sided`,
     );

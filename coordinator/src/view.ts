@@ -1,6 +1,5 @@
 /** What the page and the metrics show of a running coordinator: reads of the round and folds of the ledger, never a wait. */
 import { bestOf } from "@zoswarm/shared/ledger/folds";
-import { slotsOf } from "@zoswarm/shared/protocol/announcement";
 import type { ResultCode } from "@zoswarm/shared/protocol/codes";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import type { Change, Coordinator } from "./coordinator.ts";
@@ -8,6 +7,7 @@ import type { Job, StepPoint, Worker } from "./http/schemas.ts";
 import { pageOfHistory, type View, type ViewEvent } from "./http/view.ts";
 import { agreementOf } from "./round/answers.ts";
 import { slotsIn } from "./round/assign.ts";
+import { settingsOf } from "./round/course.ts";
 import { isOnProbation } from "./round/pace.ts";
 import { activeMembers, type Member } from "./round/state.ts";
 
@@ -65,6 +65,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
     const { job, tensors, objective, name, staleness } = manifest;
     const rates = recent();
     const steps = history.lastStep + 1;
+    const settings = settingsOf(manifest, history);
     return {
       jobId: replica.jobId,
       name,
@@ -75,12 +76,12 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       parameters: tensors.reduce((n, { shape }) => n + elementsOf(shape), 0),
       classes: objective.classes,
       metric: objective.metric,
-      directionsPerStep: slotsOf(Array.from({ length: job.groups }, () => ({ m: job.directionsLog2 }))),
-      groups: job.groups,
+      directionsPerStep: settings && settings.groups * 2 ** settings.directionsLog2,
+      groups: settings?.groups ?? null,
       estimator: job.estimator,
       rule: job.rule,
-      epsilon: 2 ** job.epsilonLog2,
-      rate: job.rate,
+      epsilon: settings && 2 ** settings.epsilonLog2,
+      rate: settings?.rate ?? null,
       staleness,
       head: { seq: history.nextSeq, hash: history.headHash },
       stateHash: coordinator.stateHash(),
@@ -96,7 +97,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       results: round.counts,
       divergences: round.divergences,
       majorityBaseline: around.majorityBaseline,
-      noiseFloor: NOISE_FLOOR / 2 ** job.epsilonLog2,
+      noiseFloor: settings && NOISE_FLOOR / 2 ** settings.epsilonLog2,
       firstEvaluation: history.evaluations[0] ?? null,
       lastEvaluation: history.evaluations.at(-1) ?? null,
       bestEvaluation: bestOf(history.evaluations, objective.metric),

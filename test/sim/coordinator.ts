@@ -9,6 +9,7 @@ import { type CoordinatorFrame, encodeCoordinatorFrame, parseWorkerFrame } from 
 import { PROTOCOL_VERSION } from "@zoswarm/shared/protocol/topics";
 import { validateAnnouncement } from "@zoswarm/shared/protocol/validate";
 import { headOf, receive } from "@zoswarm/shared/replica/replica";
+import { firstSettings } from "../../coordinator/src/round/course.ts";
 import { reduce } from "../../coordinator/src/round/round.ts";
 import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../coordinator/src/round/state.ts";
 import type { Tally } from "./checkers.ts";
@@ -223,9 +224,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
   function takeOver(): void {
     const epoch = history.epoch + (mutation?.noEpoch === true ? 0 : 1);
     const entry =
-      mutation?.noEpoch === true
-        ? { kind: "rate" as const, rate: manifest.job.rate, epsilonLog2: manifest.job.epsilonLog2 }
-        : { kind: "epoch" as const, epoch };
+      mutation?.noEpoch === true ? { kind: "rate" as const, ...firstSettings(manifest.job), why: "" } : { kind: "epoch" as const, epoch };
     const { bytes, seq, hash } = createAnnouncement({ jobId, epoch, seq: tip.seq, prevHash: tip.hash, entry, task: null }, commitKey.key);
     world.note("coordinator", `takes over at ${seq} as epoch ${epoch}`);
     disk.append(seq, bytes, life, () => {

@@ -1,9 +1,11 @@
 /** One run from one seed: a coordinator, workers, and everything that goes wrong between them, until the job reaches its target. */
+import type { Settings } from "@zoswarm/shared/ledger/folds";
 import { parseAnnouncement } from "@zoswarm/shared/protocol/announcement";
 import { commitKeyOf } from "@zoswarm/shared/protocol/announcement.testing";
 import { type Manifest, manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { sha256Hex } from "@zoswarm/shared/protocol/signing";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
+import { firstSettings } from "../../coordinator/src/round/course.ts";
 import { manifestOf } from "../../coordinator/src/round/driver.testing.ts";
 import { type Checkers, createCheckers } from "./checkers.ts";
 import { type CoordinatorProcess, startCoordinator } from "./coordinator.ts";
@@ -278,7 +280,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       });
       recurring(faults.floodEveryMs, () => random.pick(places).process?.flood());
     },
-    limitMs: faults.untilMs + boundMs(scenario),
+    limitMs: faults.untilMs + boundMs(scenario, firstSettings(manifest.job)),
     isOver: () => coordinator?.round.phase === "finished" && places.every(({ process }) => process?.finished === true && process.isIdle()),
     deaths: () => deaths,
     describe: () =>
@@ -292,8 +294,8 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
 }
 
 /** In which a job without faults ends for certain: generous, but a stalled one is far beyond it. */
-function boundMs({ job, machines, coordinator, faults }: Scenario): number {
-  const passes = 2 * job.groups * 2 ** job.directionsLog2;
+function boundMs({ job, machines, coordinator, faults }: Scenario, { groups, directionsLog2 }: Settings): number {
+  const passes = 2 * groups * 2 ** directionsLog2;
   const slowest = Math.min(coordinator.passesPerSecond, ...machines.map(({ passesPerSecond }) => passesPerSecond));
   return 2 * faults.downMs + 120_000 + job.steps * (4 * job.deadlineMs + (3000 * passes) / slowest + 10_000);
 }

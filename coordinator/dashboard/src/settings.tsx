@@ -13,10 +13,13 @@ export function Settings({ job }: { job: Job }) {
           {job.estimator === "two-sided" ? "two-sided: loss at both ends of a direction" : "one-sided: loss at one end, against the mean"}
         </Item>
         <Item name="Step rule">
-          {job.rule}, rate {small(job.rate)}, {`ε\u00a0${powerOfTwo(job.epsilon)}`}
+          {job.rule},{" "}
+          {job.rate === null || job.epsilon === null ? "rate not chosen yet" : `rate ${small(job.rate)}, ε\u00a0${powerOfTwo(job.epsilon)}`}
         </Item>
         <Item name="A step">
-          {plural(job.directionsPerStep, "direction")} in {plural(job.groups, "group")}
+          {job.directionsPerStep === null || job.groups === null
+            ? "not chosen yet"
+            : `${plural(job.directionsPerStep, "direction")} in ${plural(job.groups, "group")}`}
           {job.staleness > 0 && `, ${plural(job.staleness, "step")} stale`}
         </Item>
         <Item name="Last step">

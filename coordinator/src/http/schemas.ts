@@ -52,12 +52,13 @@ export const jobSchema = z.object({
   classes: count,
   /** What evaluations report as their score. */
   metric: z.enum(METRICS),
-  directionsPerStep: count,
-  groups: count,
+  /** These four are null until the coordinator has chosen them. */
+  directionsPerStep: count.nullable(),
+  groups: count.nullable(),
   estimator: z.enum(["two-sided", "one-sided"]),
   rule: z.enum(["plain", "normalised"]),
-  epsilon: amount,
-  rate: amount,
+  epsilon: amount.nullable(),
+  rate: amount.nullable(),
   staleness: count,
   head: z.object({ seq: count, hash }),
   /** The coordinator's own replica; null where it has not been hashed yet. */

@@ -2,9 +2,10 @@
 import type { ResultCode } from "@zoswarm/shared/protocol/codes";
 import { judgeResult, type OpenStep } from "./accept.ts";
 import { commitOf, taskOf } from "./commit.ts";
+import { settingsOf } from "./course.ts";
 import { observeMisses, observeShare, observeSpeed } from "./pace.ts";
 import { allSlots, assign, deadlineOf, offer, pending, release } from "./slots.ts";
-import { activeMembers, type Member, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
+import { activeMembers, isDeciding, type Member, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
 /** Takes in what a member measured, and commits where that completes the oldest step. */
 export function onResult(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent, { kind: "result" }>): RoundEffect[] {
@@ -48,7 +49,7 @@ export function agreementOf(round: Round, { checkpoint }: Pick<Member, "checkpoi
 /** Commits with a quorum; below it, offers what is missing to those who are done, and waits again. */
 export function onDeadline(round: Round, { step, nowMs }: Extract<RoundEvent, { kind: "deadline" }>): RoundEffect[] {
   const open = round.open[0];
-  if (open === undefined || round.phase !== "open" || open.task.step !== step) return [];
+  if (open === undefined || !mayCommit(round) || open.task.step !== step) return [];
   const members = activeMembers(round);
   const answered = [...open.answers.values()].filter(({ losses }) => losses !== null).length;
   if (answered > 0 && answered >= Math.ceil(round.manifest.job.quorum * open.total)) return commitStep(round, open, nowMs);
@@ -58,23 +59,28 @@ export function onDeadline(round: Round, { step, nowMs }: Extract<RoundEvent, { 
   return [...(done.length > 0 ? offer(round, open, left, done) : []), deadlineOf(round, open, nowMs, nowMs)];
 }
 
-/** Commits the oldest open step where all its slots are in and no commit is on its way to the ledger. */
+/** Neither a commit nor a decision is on its way to the ledger: a commit stands behind what it was made with. */
+const mayCommit = (round: Round) => round.phase === "open" && !isDeciding(round);
+
+/** Commits the oldest open step where all its slots are in. */
 export function commitNext(round: Round, nowMs: number): RoundEffect[] {
   const open = round.open[0];
   const complete = open !== undefined && open.answers.size === open.total;
-  return complete && round.phase === "open" ? commitStep(round, open, nowMs) : [];
+  return complete && mayCommit(round) ? commitStep(round, open, nowMs) : [];
 }
 
 function commitStep(round: Round, open: OpenStep, nowMs: number): RoundEffect[] {
   const { manifest, replica } = round;
+  const settings = settingsOf(manifest, replica.history);
+  if (settings === null) throw new Error(`step ${open.task.step} is open, and nothing says what it is made with`);
   round.open.shift();
   round.phase = "announcing";
   observeMisses(round, open, nowMs);
   const names = new Map([...round.members.values()].map(({ peerId, name }) => [peerId, name]));
-  const { rosters, commit, signal } = commitOf(manifest, replica.history.roster, open, (peerId) => names.get(peerId) ?? "");
+  const { rosters, commit, signal } = commitOf(manifest, settings, replica.history.roster, open, (peerId) => names.get(peerId) ?? "");
   round.signal = signal;
   const next = commit.step + 1 + manifest.staleness;
-  const task = next < manifest.job.steps ? taskOf(manifest, next) : null;
+  const task = next < manifest.job.steps ? taskOf(manifest, next, settings) : null;
   return [
     ...(task === null ? [] : assign(round, task)),
     ...rosters.map((entry) => ({ kind: "announce" as const, entry, task: null })),

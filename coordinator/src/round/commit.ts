@@ -1,4 +1,5 @@
 /** From a step's answers to the ledger's words: the integers of the commit, who contributed what, the next task. Pure. */
+import type { Settings } from "@zoswarm/shared/ledger/folds";
 import type { Task } from "@zoswarm/shared/protocol/announcement";
 import type { CommitEntry, Entry } from "@zoswarm/shared/protocol/entries";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
@@ -6,9 +7,9 @@ import { estimateStep, type Measured } from "@zoswarm/shared/zo/estimate";
 import type { OpenStep } from "./accept.ts";
 
 /** The task of a step: all groups have 2^directionsLog2 directions, and group g sees batch g of the step. */
-export function taskOf({ job }: Manifest, step: number): Task {
-  const groups = Array.from({ length: job.groups }, (_, g) => ({ g, m: job.directionsLog2, batch: g }));
-  return { step, groups, epsilonLog2: job.epsilonLog2, estimator: job.estimator };
+export function taskOf({ job }: Manifest, step: number, { groups, directionsLog2, epsilonLog2 }: Settings): Task {
+  const each = Array.from({ length: groups }, (_, g) => ({ g, m: directionsLog2, batch: g }));
+  return { step, groups: each, epsilonLog2, estimator: job.estimator };
 }
 
 export interface Commitment {
@@ -20,9 +21,10 @@ export interface Commitment {
 
 const PEERS_PER_ENTRY = 256;
 
-/** The commit of a step: slots without a finite answer have a_k = 0 and no contributor. */
+/** The commit of a step, at the rate that holds now: slots without a finite answer have a_k = 0 and no contributor. */
 export function commitOf(
   { job, tensors }: Manifest,
+  { rate }: Pick<Settings, "rate">,
   roster: readonly { peerId: string }[],
   { task, total, answers }: Pick<OpenStep, "task" | "total" | "answers">,
   nameOf: (peerId: string) => string,
@@ -44,13 +46,12 @@ export function commitOf(
   const exponents = tensors.map(({ q, gain }) => q + gain);
   const estimate = estimateStep(
     {
-      m: job.directionsLog2,
       epsilonLog2: task.epsilonLog2,
       rule: job.rule,
-      rate: job.rate,
+      rate,
       effectiveExponents: { min: exponents.reduce((a, b) => Math.min(a, b)), max: exponents.reduce((a, b) => Math.max(a, b)) },
     },
-    task.groups.map(({ g }, i) => ({ g, measured: measured[i] ?? [] })),
+    task.groups.map(({ g, m }, i) => ({ g, m, measured: measured[i] ?? [] })),
   );
   return {
     rosters: Array.from({ length: Math.ceil(newcomers.length / PEERS_PER_ENTRY) }, (_, i) => ({

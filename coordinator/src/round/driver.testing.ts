@@ -36,6 +36,7 @@ export function manifestOf(publicHex: string, job: Partial<Manifest["job"]>): Ma
       estimator: "two-sided",
       rule: "normalised",
       rate: 1e-3,
+      stop: { target: null, patience: null, forwards: null },
       evaluateEvery: 2,
       deadlineMs: 1000,
       deadlineFloorMs: 1000,

@@ -2,15 +2,16 @@
  * A job's course as a reducer: who is here, which step is open, what was answered, what is announced next. Pure: time, results
  * and evaluations arrive inside events; the shell performs the effects in order, and announces nothing that is not durable.
  */
-import { stepOf } from "@zoswarm/shared/ledger/folds";
+import { evaluationHere, isDecision, type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
 import { slotsOf } from "@zoswarm/shared/protocol/announcement";
 import { isCheckpoint, receive } from "@zoswarm/shared/replica/replica";
 import type { OpenStep } from "./accept.ts";
 import { commitNext, onDeadline, onResult } from "./answers.ts";
 import { slotsIn } from "./assign.ts";
 import { taskOf } from "./commit.ts";
-import { ask, assign, deadlineOf, enlist, release } from "./slots.ts";
-import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
+import { canBegin, decide, settingsOf } from "./course.ts";
+import { ask, assign, deadlineOf, enlist, mustShare, release } from "./slots.ts";
+import { activeMembers, isDeciding, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
 /** Changes `round` in place and returns the effects, to be performed in order. */
 export function reduce(round: Round, event: RoundEvent): RoundEffect[] {
@@ -37,17 +38,30 @@ export function reduce(round: Round, event: RoundEvent): RoundEffect[] {
 function onStarted(round: Round, nowMs: number): RoundEffect[] {
   const { history } = round.replica;
   const here = stepOf(history.branch);
-  const evaluate = (here === -1 || isCheckpoint(round.replica, here)) && !history.evaluations.some(({ step }) => step === here);
-  const effects: RoundEffect[] = evaluate ? startEvaluation(round, here) : [];
-  if (history.open.length > 0) {
-    // Reopened as they were announced; tasks that a crash at the beginning left out follow.
-    for (const { task } of history.open) effects.push(...openStep(round, task.step, nowMs));
-    return [...effects, ...openMore(round)];
-  }
-  if (history.lastStep >= round.manifest.job.steps - 1) {
+  const isWorthIt = isCheckpoint(round.replica, here) || history.ended !== null;
+  const effects: RoundEffect[] = isWorthIt && evaluationHere(history) === undefined ? startEvaluation(round, here) : [];
+  if (isOver(round)) {
     round.phase = "ending";
     return [...effects, ...endIfDone(round)];
   }
+  // Reopened as they were announced; tasks that a crash at the beginning left out follow.
+  for (const { task } of history.open) effects.push(...openStep(round, task.step, nowMs));
+  const settings = settingsOf(round.manifest, history);
+  if (history.open.length > 0 && settings !== null) effects.push(...openMore(round, settings));
+  return [...effects, ...takeCourse(round)];
+}
+
+/** Nothing is trained any more: the last step is committed, or the ledger says so. */
+function isOver({ manifest, replica: { history } }: Round): boolean {
+  return history.ended !== null || (history.open.length === 0 && history.lastStep >= manifest.job.steps - 1);
+}
+
+/** Announces what the course wants the ledger to say, if anything. */
+function takeCourse(round: Round): RoundEffect[] {
+  if (isDeciding(round) || (round.phase !== "gathering" && round.phase !== "open")) return [];
+  const effects = decide(round);
+  const decisions = effects.filter((effect) => effect.kind === "announce" && isDecision(effect.entry));
+  round.decided = round.replica.history.decisions.length + decisions.length;
   return effects;
 }
 
@@ -117,27 +131,29 @@ function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent,
   return is && !was ? [...enlist(round, member, nowMs), ...openFirst(round)] : [];
 }
 
-/** Opens step 0 once the initial state is evaluated and enough workers are ready. */
+/** Opens the next step once the initial state is evaluated, enough workers are ready, and it is known what a step is made with. */
 function openFirst(round: Round): RoundEffect[] {
-  const { history } = round.replica;
-  if (round.phase !== "gathering" || history.evaluations.length === 0 || activeMembers(round).length < round.waitFor) return [];
+  if (round.phase !== "gathering" || !canBegin(round)) return [];
+  const settings = settingsOf(round.manifest, round.replica.history);
+  const decided = settings === null ? takeCourse(round) : [];
+  if (settings === null || isDeciding(round)) return decided;
   round.phase = "announcing";
-  return [...assign(round, taskOf(round.manifest, history.lastStep + 1)), ...openMore(round)];
+  return [...assign(round, taskOf(round.manifest, round.replica.history.lastStep + 1, settings)), ...openMore(round, settings)];
 }
 
-/** Announces tasks until staleness + 1 are open: each on an entry, so that a restart finds it in the ledger. */
-function openMore({ manifest, replica: { history } }: Round): RoundEffect[] {
-  const { rate, epsilonLog2, steps } = manifest.job;
+/** Announces tasks until staleness + 1 are open: each on an entry that repeats the settings, so that a restart finds it in the ledger. */
+function openMore({ manifest, replica: { history } }: Round, settings: Settings): RoundEffect[] {
   const first = (history.open.at(-1)?.task.step ?? history.lastStep) + 1;
-  const end = Math.min(steps, history.lastStep + 2 + manifest.staleness);
+  const end = Math.min(manifest.job.steps, history.lastStep + 2 + manifest.staleness);
   return Array.from({ length: Math.max(0, end - first) }, (_, i) => ({
     kind: "announce" as const,
-    entry: { kind: "rate" as const, rate, epsilonLog2 },
-    task: taskOf(manifest, first + i),
+    entry: { kind: "rate" as const, ...settings, why: "" },
+    task: taskOf(manifest, first + i, settings),
   }));
 }
 
 function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffect[] {
+  const wasDeciding = isDeciding(round);
   const { code, effects } = receive(round.replica, bytes, round.commitKey, true);
   if (code !== "applied") throw new Error(`the coordinator's own announcement was not applied: ${code}`);
   const out: RoundEffect[] = [];
@@ -145,23 +161,26 @@ function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffec
     if (effect.kind === "checkpoint") out.push(...startEvaluation(round, effect.step));
     else if (effect.kind === "task") out.push(...openStep(round, effect.task.step, nowMs));
     else out.push(effect);
-    if (effect.kind === "apply") out.push(...onCommitted(round, nowMs));
+    if (effect.kind === "apply") out.push(...onTurn(round, nowMs));
     if (effect.kind === "restore") {
       round.open = [];
       round.phase = "gathering";
     }
   }
-  const { history } = round.replica;
-  if (round.phase === "open") return [...out, ...commitNext(round, nowMs)];
-  if (history.open.length === 0 && history.lastStep >= round.manifest.job.steps - 1) {
-    round.phase = "ending";
-    out.push(...endIfDone(round));
-  } else if (round.phase === "gathering") out.push(...openFirst(round));
-  return out;
+  if (isOver(round)) {
+    round.open = [];
+    if (round.phase !== "finished") round.phase = "ending";
+    return [...out, ...endIfDone(round)];
+  }
+  if (effects.some(({ kind }) => kind === "apply" || kind === "compare")) out.push(...takeCourse(round));
+  if (isDeciding(round)) return out;
+  // A deadline that passed meanwhile was not heard.
+  if (wasDeciding && round.phase === "open") out.push(...onTurn(round, nowMs));
+  return [...out, ...(round.phase === "open" ? commitNext(round, nowMs) : openFirst(round))];
 }
 
-/** The commit stands in the ledger: the next step has its turn. */
-function onCommitted(round: Round, nowMs: number): RoundEffect[] {
+/** What stood before it is in the ledger: the oldest open step has its turn. */
+function onTurn(round: Round, nowMs: number): RoundEffect[] {
   const next = round.open[0];
   if (next === undefined) return [];
   round.phase = "open";
@@ -178,7 +197,7 @@ function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
   };
   round.open.push(open);
   // The roster may have changed since the task was announced.
-  const effects = round.changed ? assign(round, task) : [];
+  const effects = mustShare(round, task) ? assign(round, task) : [];
   for (const { peerId, runs } of activeMembers(round)) ask(open, peerId, slotsIn(runs));
   // Its turn comes when the one before it is committed, in the ledger and not only on the way there.
   if (step !== round.replica.history.lastStep + 1) return effects;
@@ -193,8 +212,7 @@ function onEvaluated(round: Round, { step, stateHash, loss, score, examples }: E
 
 /** The job is over when its last state's evaluation stands in the ledger. */
 function endIfDone(round: Round): RoundEffect[] {
-  const { history } = round.replica;
-  if (round.phase !== "ending" || round.evaluating.size > 0 || history.evaluations.at(-1)?.step !== stepOf(history.branch)) return [];
+  if (round.phase !== "ending" || round.evaluating.size > 0 || evaluationHere(round.replica.history) === undefined) return [];
   round.phase = "finished";
   const here = [...round.members.values()].filter(({ state }) => state !== "gone");
   return [

@@ -123,8 +123,13 @@ export function deadlineOf(round: Round, { task }: OpenStep, sinceMs: number, no
 /** A new assignment pays when it shortens the slowest share by this much; slots persist otherwise. */
 const WORTH = 0.8;
 
+/** Whether the newest assignment does not fit a task: the roster changed since, or the task has another number of slots. */
+export function mustShare({ changed, shared }: Round, task: Task): boolean {
+  return changed || shared !== slotsOf(task.groups);
+}
+
 /**
- * Shares all slots of a coming task anew, before it is announced, where the roster changed, or where what is known of speeds makes it
+ * Shares all slots of a coming task anew, before it is announced, where that must be, or where what is known of speeds makes it
  * worth it. Members on probation get the first slots of the largest share as well as its owner. Only changes are told.
  */
 export function assign(round: Round, task: Task): RoundEffect[] {
@@ -132,16 +137,20 @@ export function assign(round: Round, task: Task): RoundEffect[] {
   if (members.length === 0) return [];
   const counting = members.filter((member) => !isOnProbation(member));
   const candidates = (counting.length > 0 ? counting : members).map(candidateOf);
-  const slots = Array.from({ length: slotsOf(task.groups) }, (_, slot) => slot);
+  const total = slotsOf(task.groups);
+  const slots = Array.from({ length: total }, (_, slot) => slot);
   const shares = shareSlots(slots, candidates, task.estimator === "one-sided");
   const largest = [...shares.values()].reduce((most, share) => (share.length > most.length ? share : most), []);
   const small = largest.slice(0, task.estimator === "one-sided" ? CENTRE_MIN : 1);
   const shareOf = (member: Member) => shares.get(member.peerId) ?? (counting.length > 0 && isOnProbation(member) ? small : []);
-  if (!round.changed) {
+  if (!mustShare(round, task)) {
     const now = new Map(members.map(({ peerId, runs }) => [peerId, slotsIn(runs)]));
     if (slowestOf(shares, candidates) >= WORTH * slowestOf(now, candidates)) return [];
   }
+  // Shares of another size took another time.
+  if (total !== round.shared) round.times = [];
   round.changed = false;
+  round.shared = total;
   round.version++;
   const frameOf = slotsFrames(round, task.step, null);
   return members.flatMap((member) => {

@@ -41,10 +41,14 @@ export interface Round {
   version: number;
   /** The roster changed since the last assignment. */
   changed: boolean;
+  /** How many slots the last assignment shared. */
+  shared: number;
   /** How long the newest shares took, from their step's opening, in milliseconds. */
   times: number[];
   /** Steps whose held-out evaluation is under way. */
   evaluating: Set<number>;
+  /** Decisions of the ledger's and those that are on their way to it, when this process last made one. */
+  decided: number;
   /** Losses by outcome, and forward passes behind the accepted ones, since this process started. */
   counts: Partial<Record<ResultCode, number>>;
   forwards: number;
@@ -85,13 +89,20 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     members: new Map(),
     version: 0,
     changed: true,
+    shared: 0,
     times: [],
     evaluating: new Set(),
+    decided: 0,
     counts: {},
     forwards: 0,
     divergences: 0,
     signal: null,
   };
+}
+
+/** Whether a decision is on its way to the ledger: nothing else that depends on it may follow. */
+export function isDeciding({ replica, decided }: Round): boolean {
+  return replica.history.decisions.length < decided;
 }
 
 /** Workers that can measure now. */

@@ -1,6 +1,17 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { commitOf, evaluationOf, HASH, JOB_ID, PEERS, restoreOf, rosterOf, startChain, taskOf } from "../protocol/announcement.testing.ts";
+import {
+  commitOf,
+  evaluationOf,
+  HASH,
+  JOB_ID,
+  PEERS,
+  rateOf,
+  restoreOf,
+  rosterOf,
+  startChain,
+  taskOf,
+} from "../protocol/announcement.testing.ts";
 import { type Announcement, parseAnnouncement, type Task } from "../protocol/announcement.ts";
 import type { Entry } from "../protocol/entries.ts";
 import { runs } from "../zo/sample.ts";
@@ -22,6 +33,7 @@ const codeOf = (extended: Extended) => (extended.ok ? "ok" : extended.code);
 test("before the first entry the chain begins at the job's id, and the state is the initial one", () => {
   const { history } = ledger();
   expect(history).toMatchObject({ nextSeq: 0, headHash: JOB_ID, epoch: 0, lastStep: -1, open: [], credit: [0] });
+  expect(history).toMatchObject({ settings: null, decisions: [], forwards: 0, ended: null });
   expect([stepOf(history.branch), stepsOf(history)]).toEqual([-1, []]);
 });
 
@@ -30,7 +42,7 @@ test("each entry moves the head by one place, to its own hash and epoch; a task 
   add(rosterOf("ada"));
   expect([history.nextSeq, history.headHash, history.epoch]).toEqual([1, chain.prevHash, 0]);
   add({ kind: "epoch", epoch: 3 }, null, 3);
-  add({ kind: "rate", rate: 0.1, epsilonLog2: -8 }, null, 3);
+  add(rateOf(), null, 3);
   expect([history.nextSeq, history.headHash, history.epoch]).toEqual([3, chain.prevHash, 3]);
   const { open, ...kept } = structuredClone(history);
   add(null, taskOf(0), 3);
@@ -103,7 +115,7 @@ test("evaluations are kept in the ledger's order, also one that comes after late
 
 test("a task is open under the hash of the payload that carried it, until it is committed, or a restore", () => {
   const { chain, history, add } = ledger();
-  const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -8 };
+  const rate = rateOf();
   add(rate, taskOf(0));
   const opened = { task: taskOf(0), head: chain.prevHash, seq: 0, base: null };
   expect(history.open).toEqual([opened]);
@@ -123,7 +135,7 @@ test("a task is open under the hash of the payload that carried it, until it is 
 
 test("several tasks may be open, each with the state that the ledger stood at when it came; a commit closes its own, a restore all", () => {
   const { history, add } = ledger();
-  const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -8 };
+  const rate = rateOf();
   for (const step of [0, 1]) add(rate, taskOf(step));
   for (const step of [0, 1, 2]) add(commitOf(step), taskOf(step + 2));
   expect(history.open.map(({ task, seq, base }) => [task.step, seq, stepOf(base)])).toEqual([
@@ -188,6 +200,73 @@ test("what breaks the ledger's rules is refused with its code and changes nothin
   // The very same contributor is known once the roster names it.
   add(rosterOf("bob"));
   expect(codeOf(add(refused[1]?.[0] as Entry))).toBe("ok");
+});
+
+test("the newest rate entry says what is measured and made; it is a decision where it gives a reason, as restores and ends are", () => {
+  const { history, add } = ledger();
+  const first = rateOf({ rate: 0.2, epsilonLog2: -8, groups: 2, directionsLog2: 3, why: "a probe" });
+  add(first, taskOf(0));
+  const { kind, why, ...settings } = first;
+  expect([kind, why, history.settings]).toEqual(["rate", "a probe", settings]);
+  add(commitOf(0));
+  const repeat = rateOf({ ...settings });
+  add(repeat, taskOf(1));
+  const shorter = rateOf({ ...settings, rate: 0.1, why: "it did not fall" });
+  for (const entry of [shorter, restoreOf(0)]) add(entry);
+  const end: Entry = { kind: "end", reason: "patience", why: "nor did this help" };
+  add(end);
+  expect(history.settings?.rate).toBe(0.1);
+  expect(history.decisions).toEqual([
+    { seq: 0, afterStep: -1, entry: first },
+    { seq: 3, afterStep: 0, entry: shorter },
+    { seq: 4, afterStep: 0, entry: restoreOf(0) },
+    { seq: 5, afterStep: 0, entry: end },
+  ]);
+  expect(history.ended).toEqual({ reason: "patience", why: "nor did this help" });
+});
+
+test("forward passes are those behind committed slots: two for each where the task was two-sided, whatever other tasks are open", () => {
+  const { history, add } = ledger();
+  add(rosterOf("ada"));
+  add(rateOf(), { ...taskOf(0), estimator: "one-sided" });
+  add(rateOf(), taskOf(1));
+  const three: [number, number][] = [
+    [1, 3],
+    [0, 1],
+  ];
+  add(commitOf(0, three));
+  expect(history.forwards).toBe(3);
+  add(commitOf(1, three), taskOf(2));
+  expect(history.forwards).toBe(3 + 6);
+  add(restoreOf(0));
+  expect(history.forwards).toBe(9);
+});
+
+test("after an end nothing moves and nothing is asked for; evaluations, rosters and a new epoch still stand", () => {
+  const { chain, history, add } = ledger();
+  const end: Entry = { kind: "end", reason: "forwards", why: "" };
+  for (const step of [0, 1]) add(rateOf(), taskOf(step));
+  add(commitOf(0));
+  expect(codeOf(extend(history, chain.branch().next(end, taskOf(2))))).toBe("after-end");
+  expect(history.open).toHaveLength(1);
+  add(end);
+  expect(history).toMatchObject({ open: [], lastStep: 0, ended: { reason: "forwards", why: "" } });
+  const refused: [Entry | null, Task?][] = [
+    [commitOf(1)],
+    [rateOf()],
+    [restoreOf(0)],
+    [end],
+    [null, taskOf(1)],
+    [evaluationOf(0), taskOf(1)],
+  ];
+  for (const [entry, task] of refused) {
+    const kept = structuredClone(history);
+    expect(codeOf(extend(history, chain.branch().next(entry, task ?? null)))).toBe("after-end");
+    expect(structuredClone(history)).toEqual(kept);
+  }
+  for (const entry of [evaluationOf(0), rosterOf("ada")]) expect(codeOf(add(entry))).toBe("ok");
+  expect(codeOf(add({ kind: "epoch", epoch: 1 }, null, 1))).toBe("ok");
+  expect(codeOf(add(commitOf(1), null, 1))).toBe("after-end");
 });
 
 test("any ledger gives the same history from its bytes, its credit is the sum of its slots, and its branch ascends", () => {

@@ -3,7 +3,7 @@
  * that leads to a state. Pure; a restart computes the same from the same bytes.
  */
 import type { Announcement, Task } from "../protocol/announcement.ts";
-import type { CommitEntry } from "../protocol/entries.ts";
+import type { CommitEntry, Entry } from "../protocol/entries.ts";
 import type { Metric } from "../protocol/manifest.ts";
 
 /** A commit and the one before it on its branch; null is the initial state. */
@@ -28,6 +28,20 @@ export interface EvaluationPoint {
   stateHash: string;
 }
 
+/** What steps are measured and made with. */
+export type Settings = Pick<Extract<Entry, { kind: "rate" }>, "rate" | "epsilonLog2" | "groups" | "directionsLog2">;
+
+/** Entries that change the job's course. A `rate` entry that gives no reason only repeats what holds, for the task that it carries. */
+export type DecisionEntry = Extract<Entry, { kind: "rate" | "restore" | "end" }>;
+
+export interface Decision {
+  /** Its place in the ledger. */
+  seq: number;
+  /** The newest commit before it; -1 before the first. */
+  afterStep: number;
+  entry: DecisionEntry;
+}
+
 export interface History {
   nextSeq: number;
   headHash: string;
@@ -45,6 +59,13 @@ export interface History {
   evaluations: EvaluationPoint[];
   /** Tasks without a commit, oldest first: none once the last step is committed, several where the job's staleness is not 0. */
   open: OpenTask[];
+  /** What the newest `rate` entry says; null before the first. */
+  settings: Settings | null;
+  decisions: Decision[];
+  /** Forward passes behind all commits: two for a slot of a two-sided task, none for one that is missing. */
+  forwards: number;
+  /** Why nothing is trained any more, where an `end` entry says so. */
+  ended: Pick<Extract<Entry, { kind: "end" }>, "reason" | "why"> | null;
 }
 
 export interface OpenTask {
@@ -70,12 +91,16 @@ export function emptyHistory(jobId: string): History {
     losses: [],
     evaluations: [],
     open: [],
+    settings: null,
+    decisions: [],
+    forwards: 0,
+    ended: null,
   };
 }
 
 export type Extended =
   | { ok: true }
-  | { ok: false; code: "step-not-ascending" | "unknown-restore" | "unknown-contributor" | "epoch-without-entry" };
+  | { ok: false; code: "step-not-ascending" | "unknown-restore" | "unknown-contributor" | "epoch-without-entry" | "after-end" };
 
 /**
  * Extends `history`, in place, by an announcement that `validateAnnouncement` let through. A signed entry that breaks the
@@ -84,15 +109,17 @@ export type Extended =
 export function extend(history: History, announcement: Announcement): Extended {
   const { entry, task, hash, seq, epoch } = announcement;
   if (!keepsEpoch(history, announcement)) return { ok: false, code: "epoch-without-entry" };
+  if (!keepsEnd(history, announcement)) return { ok: false, code: "after-end" };
   if (entry !== null) {
     const extended = extendByEntry(history, entry);
     if (!extended.ok) return extended;
+    if (isDecision(entry)) history.decisions.push({ seq, afterStep: history.lastStep, entry });
     history.nextSeq = seq + 1;
     history.headHash = hash;
     history.epoch = epoch;
   }
   if (entry?.kind === "commit") history.open = history.open.filter((open) => open.task.step > entry.step);
-  if (entry?.kind === "restore") history.open = [];
+  if (entry?.kind === "restore" || entry?.kind === "end") history.open = [];
   if (task !== null)
     history.open = [...history.open.filter((open) => open.task.step < task.step), { task, head: hash, seq, base: history.branch }];
   return { ok: true };
@@ -101,6 +128,19 @@ export function extend(history: History, announcement: Announcement): Extended {
 /** An epoch begins with its own entry, and with nothing else. */
 function keepsEpoch(history: History, { entry, epoch }: Pick<Announcement, "entry" | "epoch">): boolean {
   return entry?.kind === "epoch" ? entry.epoch === epoch && epoch > history.epoch : epoch === history.epoch;
+}
+
+const VALID_AFTER_END: readonly Entry["kind"][] = ["evaluation", "roster", "epoch"];
+
+/** Nothing moves a state or asks for losses once the job has ended. */
+function keepsEnd({ ended }: History, { entry, task }: Pick<Announcement, "entry" | "task">): boolean {
+  if (ended === null) return entry?.kind !== "end" || task === null;
+  return task === null && (entry === null || VALID_AFTER_END.includes(entry.kind));
+}
+
+/** Whether an entry changes the job's course. */
+export function isDecision(entry: Entry): entry is DecisionEntry {
+  return entry.kind === "restore" || entry.kind === "end" || (entry.kind === "rate" && entry.why !== "");
 }
 
 function extendByEntry(history: History, entry: NonNullable<Announcement["entry"]>): Extended {
@@ -122,7 +162,14 @@ function extendByEntry(history: History, entry: NonNullable<Announcement["entry"
       history.branch = target;
       return { ok: true };
     }
-    case "rate":
+    case "rate": {
+      const { rate, epsilonLog2, groups, directionsLog2 } = entry;
+      history.settings = { rate, epsilonLog2, groups, directionsLog2 };
+      return { ok: true };
+    }
+    case "end":
+      history.ended = { reason: entry.reason, why: entry.why };
+      return { ok: true };
     case "epoch":
       return { ok: true };
   }
@@ -137,6 +184,8 @@ function extendByCommit(history: History, entry: CommitEntry): Extended {
     directions += slots;
   }
   const missing = entry.contributors.reduce((n, [who, slots]) => n + (who === 0 ? slots : 0), 0);
+  const estimator = history.open.find(({ task }) => task.step === entry.step)?.task.estimator;
+  history.forwards += (directions - missing) * (estimator === "two-sided" ? 2 : 1);
   history.branch = { commit: entry, parent: history.branch };
   history.states.set(entry.step, history.branch);
   history.lastStep = entry.step;
@@ -147,10 +196,22 @@ function extendByCommit(history: History, entry: CommitEntry): Extended {
 /** Metrics of which less is better. */
 const LESS_IS_BETTER: readonly Metric[] = ["perplexity", "mean-squared-error"];
 
+/** Whether a score is as good as another one, or better. */
+export function isAsGood(score: number, other: number, metric: Metric): boolean {
+  return LESS_IS_BETTER.includes(metric) ? score <= other : score >= other;
+}
+
 /** The evaluation with the best score; the newer where they tie. */
 export function bestOf(evaluations: readonly EvaluationPoint[], metric: Metric): EvaluationPoint | null {
-  const worth = ({ score }: EvaluationPoint) => (LESS_IS_BETTER.includes(metric) ? -score : score);
-  return evaluations.reduce<EvaluationPoint | null>((best, one) => (best === null || worth(one) >= worth(best) ? one : best), null);
+  return evaluations.reduce<EvaluationPoint | null>(
+    (best, one) => (best === null || isAsGood(one.score, best.score, metric) ? one : best),
+    null,
+  );
+}
+
+/** The evaluation of the state that the ledger stands at; undefined where there is none. */
+export function evaluationHere({ evaluations, branch }: History): EvaluationPoint | undefined {
+  return evaluations.findLast(({ step }) => step === stepOf(branch));
 }
 
 /** The commits from the initial state to `node`, oldest first. */

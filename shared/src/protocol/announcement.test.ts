@@ -55,12 +55,13 @@ const manyGroups: Entry = {
     [1, 1],
   ],
 };
-const rate: Entry = { kind: "rate", rate: 1e-3 / 3, epsilonLog2: -24 };
+const rate: Entry = { kind: "rate", rate: 1e-3 / 3, epsilonLog2: -24, groups: 64, directionsLog2: 10, why: "" };
+const end: Entry = { kind: "end", reason: "diverged", why: "ü".repeat(LIMITS.whyCharactersMax) };
 const epoch: Entry = { kind: "epoch", epoch: 0xffffffff };
 
 describe("an announcement reads back as it was made", () => {
   const roster = rosterOf("ada", "Ωmega 7", "");
-  it.each<Entry>([commitOf(0), manyGroups, roster, rate, evaluationOf(-1), evaluationOf(9), restoreOf(-1), restoreOf(8), epoch])(
+  it.each<Entry>([commitOf(0), manyGroups, roster, rate, evaluationOf(-1), evaluationOf(9), restoreOf(-1), restoreOf(8), epoch, end])(
     "with an entry: $kind",
     (entry) => {
       const announcement = made(entry);
@@ -118,13 +119,14 @@ describe("what is no announcement is refused with its code", () => {
   it.each<[string, unknown[]]>([
     ["a commit", commit([group(1), group(2)], [[0, 4]])],
     ["a roster", [1, [peer]]],
-    ["a rate", [2, 0.1, -10]],
+    ["a rate", [2, 0.1, -10, 2, 4, "a probe"]],
     ["an evaluation", [3, -1, id, 0.7, 1, 8]],
     ["a restore", [4, -1, id]],
     ["an epoch", [5, 1]],
+    ["an end", [6, "target", ""]],
   ])("though %s as such is none", (_, entry) => {
     expect(codeOf(carrying(entry, task([[1, 2, 0]])))).toBe("parsed");
-    for (const other of [[...entry, 0], entry.slice(0, -1), [6, ...entry.slice(1)]]) expect(codeOf(carrying(other))).toBe("wrong-schema");
+    for (const other of [[...entry, 0], entry.slice(0, -1), [7, ...entry.slice(1)]]) expect(codeOf(carrying(other))).toBe("wrong-schema");
   });
 
   it.each<[string, unknown, unknown?]>([
@@ -146,8 +148,14 @@ describe("what is no announcement is refused with its code", () => {
     ["a peer without an id", [1, [["ada", "ada"]]]],
     ["a name that moves the cursor", [1, [[PEERS[0], "\u001b[2J"]]]],
     ["a name that is too long", [1, [[PEERS[0], "a".repeat(65)]]]],
-    ["a rate of 0", [2, 0, -10]],
-    ["an infinite rate", [2, Number.POSITIVE_INFINITY, -10]],
+    ["a rate of 0", [2, 0, -10, 1, 4, ""]],
+    ["an infinite rate", [2, Number.POSITIVE_INFINITY, -10, 1, 4, ""]],
+    ["a rate of an epsilon above 1", [2, 0.1, 1, 1, 4, ""]],
+    ["a rate of too many groups", [2, 0.1, -10, 65, 4, ""]],
+    ["a rate of too many directions", [2, 0.1, -10, 2, 16, ""]],
+    ["a reason that is too long", [2, 0.1, -10, 1, 4, "a".repeat(LIMITS.whyCharactersMax + 1)]],
+    ["a reason that moves the cursor", [6, "target", "\u001b[2J"]],
+    ["an end for no known reason", [6, "boredom", ""]],
     ["a state before the initial one", [4, -2, id]],
     ["a short state hash", [4, 0, id.slice(1)]],
     ["an epoch of more than 32 bits", [5, 2 ** 32]],

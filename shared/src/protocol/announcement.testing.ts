@@ -42,6 +42,11 @@ export function evaluationOf(step: number, stateHash = HASH): Extract<Entry, { k
   return { kind: "evaluation", step, stateHash, loss: 0.7, score: 0.5, examples: 8 };
 }
 
+/** A `rate` entry; without a reason it repeats what holds. */
+export function rateOf(over: Partial<Extract<Entry, { kind: "rate" }>> = {}): Extract<Entry, { kind: "rate" }> {
+  return { kind: "rate", rate: 0.1, epsilonLog2: -10, groups: 1, directionsLog2: 2, why: "", ...over };
+}
+
 export const restoreOf = (step: number): Entry => ({ kind: "restore", step, stateHash: HASH });
 
 export function taskOf(step: number, m = 2): Task {

@@ -81,9 +81,28 @@ const rosterTuple = z
   ])
   .transform(([, peers]) => ({ kind: "roster" as const, peers: peers.map(([peerId, name]) => ({ peerId, name })) }));
 
+/** What was seen and why this was chosen, for people. */
+const whyText = shownText(LIMITS.whyCharactersMax);
+
+/** What steps are measured and made with: bounds that the manifest shares (manifest.ts). */
+export const settingFields = {
+  rate: z.number().positive().max(1e3),
+  epsilonLog2: z.int().min(-24).max(0),
+  groups: z.int().min(1).max(LIMITS.groupsPerStepMax),
+  directionsLog2: z.int().min(0).max(16),
+};
+
 const rateTuple = z
-  .tuple([z.literal(2), finite.positive(), z.int().min(-24).max(0)])
-  .transform(([, rate, epsilonLog2]) => ({ kind: "rate" as const, rate, epsilonLog2 }));
+  .tuple([z.literal(2), settingFields.rate, settingFields.epsilonLog2, settingFields.groups, settingFields.directionsLog2, whyText])
+  .refine(([, , , groups, directionsLog2]) => groups * 2 ** directionsLog2 <= LIMITS.directionsPerStepMax, "too many directions")
+  .transform(([, rate, epsilonLog2, groups, directionsLog2, why]) => ({
+    kind: "rate" as const,
+    rate,
+    epsilonLog2,
+    groups,
+    directionsLog2,
+    why,
+  }));
 
 const evaluationTuple = z
   .tuple([z.literal(3), stateStep, bytes32, finite, finite, u32])
@@ -102,7 +121,14 @@ const restoreTuple = z
 
 const epochTuple = z.tuple([z.literal(5), u32]).transform(([, epoch]) => ({ kind: "epoch" as const, epoch }));
 
-export const entrySchema = z.union([commitTuple, rosterTuple, rateTuple, evaluationTuple, restoreTuple, epochTuple]);
+/** Why a job ends before its last step. */
+export const END_REASONS = ["target", "patience", "forwards", "diverged"] as const;
+
+const endTuple = z
+  .tuple([z.literal(6), z.enum(END_REASONS), whyText])
+  .transform(([, reason, why]) => ({ kind: "end" as const, reason, why }));
+
+export const entrySchema = z.union([commitTuple, rosterTuple, rateTuple, evaluationTuple, restoreTuple, epochTuple, endTuple]);
 export type Entry = z.output<typeof entrySchema>;
 export type CommitEntry = Extract<Entry, { kind: "commit" }>;
 
@@ -123,13 +149,15 @@ export function entryTuple(entry: Entry): unknown[] {
     case "roster":
       return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
     case "rate":
-      return [2, entry.rate, entry.epsilonLog2];
+      return [2, entry.rate, entry.epsilonLog2, entry.groups, entry.directionsLog2, entry.why];
     case "evaluation":
       return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.score, entry.examples];
     case "restore":
       return [4, entry.step, fromHex(entry.stateHash)];
     case "epoch":
       return [5, entry.epoch];
+    case "end":
+      return [6, entry.reason, entry.why];
   }
 }
 

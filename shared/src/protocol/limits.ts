@@ -84,9 +84,13 @@ export const LIMITS = {
   /** Text that people choose: a worker's name, its device line. */
   nameCharactersMax: 64,
   deviceCharactersMax: 128,
+  /** Text that says why a coordinator chose what the ledger records. */
+  whyCharactersMax: 400,
   /** Groups of one step, and directions of one step over all its groups. */
   groupsPerStepMax: 64,
   directionsPerStepMax: 65_536,
+  /** Steps that a job file may ask for, and what it gets where it does not say: then something else ends the job. */
+  stepsMax: 100_000_000,
   /** Commits that a task's parameters may lack: so many and one more steps are open at once. */
   stalenessStepsMax: 8,
   /** Runs of slots in one assignment. */

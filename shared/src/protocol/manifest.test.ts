@@ -16,6 +16,7 @@ const MANIFEST: Manifest = {
   job: {
     ...{ steps: 5, groups: 2, directionsLog2: 3, batch: 2, epsilonLog2: -10, estimator: "two-sided", rule: "normalised", rate: 0.01 },
     ...{ evaluateEvery: 1, deadlineMs: 1000, deadlineFloorMs: 1000, quorum: 0.5 },
+    stop: { target: null, patience: null, forwards: null },
   },
 };
 const read = (change: Record<string, unknown>) => readManifest(manifestBytes({ ...MANIFEST, ...change } as Manifest));
@@ -40,9 +41,21 @@ describe("readManifest", () => {
     ["a program that is too long", { objective: { ...MANIFEST.objective, reward: "x".repeat(65_537) } }],
     ["an unknown metric", { objective: { ...MANIFEST.objective, metric: "luck" } }],
     ["a rate of zero", { job: { ...MANIFEST.job, rate: 0 } }],
+    ["a rate without its epsilon", { job: { ...MANIFEST.job, epsilonLog2: null } }],
+    ["too many directions", { job: { ...MANIFEST.job, rate: null, directionsLog2: 16 } }],
+    ["no patience at all", { job: { ...MANIFEST.job, stop: { ...MANIFEST.job.stop, patience: 0 } } }],
+    ["a job that does not say what stops it", { job: { ...MANIFEST.job, stop: undefined } }],
     ["a blob that is no blob", { model: { id: "ab", bytes: 1 } }],
   ])("refuses %s", (_, change) => {
     expect(read(change)).toMatchObject({ ok: false, code: "wrong-schema" });
+  });
+
+  it("reads a job that leaves its settings to the coordinator, some of them given", () => {
+    const stop = { target: 0.9, patience: 3, forwards: 20_000 };
+    for (const given of [{}, { epsilonLog2: -8 }, { groups: 4, directionsLog2: 5 }]) {
+      const job = { ...MANIFEST.job, rate: null, epsilonLog2: null, groups: null, directionsLog2: null, stop, ...given };
+      expect(read({ job })).toMatchObject({ ok: true, manifest: { job } });
+    }
   });
 
   it("refuses what is too large before it is read, and what is no JSON", () => {

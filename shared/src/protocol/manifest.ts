@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import { ESTIMATORS } from "./announcement.ts";
-import { shownText, u32 } from "./entries.ts";
+import { settingFields, shownText, u32 } from "./entries.ts";
 import { LIMITS } from "./limits.ts";
 import { sha256Hex } from "./signing.ts";
 import { PROTOCOL_VERSION } from "./topics.ts";
@@ -111,21 +111,42 @@ export const manifestSchema = z.strictObject({
   inputs: z.array(input).min(1).max(256),
   objective,
   tensors: z.array(tensor).min(1).max(65_536),
-  job: z.strictObject({
-    steps: z.int().min(1).max(0xfffffffe),
-    groups: z.int().min(1).max(LIMITS.groupsPerStepMax),
-    directionsLog2: z.int().min(0).max(16),
-    batch: z.int().min(1).max(4096),
-    epsilonLog2: z.int().min(-24).max(0),
-    estimator: z.enum(ESTIMATORS),
-    rule: z.enum(["plain", "normalised"]),
-    rate: z.number().positive().max(1e3),
-    evaluateEvery: z.int().min(1).max(1e6),
-    /** How long a step waits at most, and at least. */
-    deadlineMs: z.int().min(100).max(3_600_000),
-    deadlineFloorMs: z.int().min(100).max(3_600_000),
-    quorum: z.number().min(0).max(1),
-  }),
+  job: z
+    .strictObject({
+      /** Commits at most. */
+      steps: z.int().min(1).max(0xfffffffe),
+      /** These four: null where the coordinator chooses, which the ledger's `rate` entries tell. With a rate, all are given. */
+      rate: settingFields.rate.nullable(),
+      epsilonLog2: settingFields.epsilonLog2.nullable(),
+      groups: settingFields.groups.nullable(),
+      directionsLog2: settingFields.directionsLog2.nullable(),
+      batch: z.int().min(1).max(4096),
+      estimator: z.enum(ESTIMATORS),
+      rule: z.enum(["plain", "normalised"]),
+      evaluateEvery: z.int().min(1).max(1e6),
+      /** What ends the job before its last step; null: nothing. */
+      stop: z.strictObject({
+        /** A held-out score by the objective's metric, at least, or at most where less is better. */
+        target: z.number().nullable(),
+        /** So many held-out evaluations since the one with the least loss. */
+        patience: z.int().min(1).nullable(),
+        /** Forward passes behind all commits. */
+        forwards: z.int().min(1).nullable(),
+      }),
+      /** How long a step waits at most, and at least. */
+      deadlineMs: z.int().min(100).max(3_600_000),
+      deadlineFloorMs: z.int().min(100).max(3_600_000),
+      quorum: z.number().min(0).max(1),
+    })
+    .refine(
+      ({ rate, epsilonLog2, groups, directionsLog2 }) =>
+        rate === null || (epsilonLog2 !== null && groups !== null && directionsLog2 !== null),
+      "a rate without epsilonLog2, groups and directionsLog2",
+    )
+    .refine(
+      ({ groups, directionsLog2 }) => (groups ?? 1) * 2 ** (directionsLog2 ?? 0) <= LIMITS.directionsPerStepMax,
+      "too many directions",
+    ),
 });
 export type Manifest = z.output<typeof manifestSchema>;
 

@@ -7,12 +7,13 @@ import {
   evaluationOf,
   HASH,
   JOB_ID,
+  rateOf,
   restoreOf,
   rosterOf,
   startChain,
   taskOf,
 } from "../protocol/announcement.testing.ts";
-import { type Announcement, slotsOf } from "../protocol/announcement.ts";
+import { type Announcement, slotsOf, type Task } from "../protocol/announcement.ts";
 import type { Entry } from "../protocol/entries.ts";
 import { createReplica, headOf, highestEpoch, isCheckpoint, type Replica, type ReplicaEffect, receive, standsAt } from "./replica.ts";
 
@@ -103,10 +104,26 @@ test("a restore names the commits from the initial state on, and the hash that t
   expect(standsAt(replica)).toBe(-1);
 });
 
+test("an end has every node hash the state that it leaves, once", () => {
+  const end: Entry = { kind: "end", reason: "target", why: "good enough" };
+  const last = (...before: Parameters<ReturnType<typeof node>["take"]>[]) => {
+    const { take } = node();
+    for (const one of before) take(...one);
+    return take(end).effects.slice(1);
+  };
+  expect(isCheckpoint({ steps: 6, evaluateEvery: 2 }, 2)).toBe(false);
+  const three = [0, 1, 2].map((step): [Entry, Task] => [commitOf(step), taskOf(step + 1)]);
+  expect(last(...three)).toEqual([{ kind: "checkpoint", step: 2 }]);
+  // A checkpoint was told with its commit, and the initial state is known.
+  expect(last(...three.slice(0, 2))).toEqual([]);
+  expect(last()).toEqual([]);
+  expect(last(...three, [restoreOf(0)])).toEqual([{ kind: "checkpoint", step: 0 }]);
+});
+
 test("an evaluation is compared with the own state; a roster, a rate and an epoch are only kept", () => {
   const { chain, replica, take } = node();
   expect(take(evaluationOf(-1)).effects.slice(1)).toEqual([{ kind: "compare", step: -1, stateHash: HASH }]);
-  for (const entry of [rosterOf("ada"), { kind: "rate", rate: 1, epsilonLog2: 0 }] as const) expect(kinds(take(entry))).toEqual(["append"]);
+  for (const entry of [rosterOf("ada"), rateOf()]) expect(kinds(take(entry))).toEqual(["append"]);
   expect(kinds(hear(replica, chain.next({ kind: "epoch", epoch: 1 }, null, 1)))).toEqual(["append"]);
 });
 

@@ -52,7 +52,10 @@ export function highestEpoch({ history, successor }: Replica): number {
   return Math.max(history.epoch, successor?.epoch ?? 0);
 }
 
-/** A checkpoint is the state after every `evaluateEvery` steps and after the last: there each node computes its state hash. */
+/**
+ * A checkpoint is the state after every `evaluateEvery` steps and after the last: there each node computes its state hash. The state in
+ * which an `end` entry leaves the job is one as well; `receive` tells it.
+ */
 export function isCheckpoint(replica: { steps: number; evaluateEvery: number }, step: number): boolean {
   return (step + 1) % replica.evaluateEvery === 0 || step === replica.steps - 1;
 }
@@ -106,6 +109,9 @@ export function receive(
     effects.push({ kind: "restore", commits: branchTo(replica.history.branch), step: entry.step, stateHash: entry.stateHash });
   } else if (entry?.kind === "evaluation") {
     effects.push({ kind: "compare", step: entry.step, stateHash: entry.stateHash });
+  } else if (entry?.kind === "end") {
+    const step = standsAt(replica);
+    if (!isCheckpoint(replica, step)) effects.push({ kind: "checkpoint", step });
   }
   if (task !== null) effects.push({ kind: "task", task, head: announcement.hash });
   return { code: "applied", effects };

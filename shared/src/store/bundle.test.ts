@@ -37,6 +37,7 @@ const MANIFEST: Manifest = {
   job: {
     ...{ steps: 5, groups: 2, directionsLog2: 3, batch: 2, epsilonLog2: -10, estimator: "two-sided", rule: "normalised", rate: 0.01 },
     ...{ evaluateEvery: 1, deadlineMs: 1000, deadlineFloorMs: 1000, quorum: 0.5 },
+    stop: { target: null, patience: null, forwards: null },
   },
 };
 const MANIFEST_BYTES = manifestBytes(MANIFEST);
@@ -64,7 +65,7 @@ const restore = (step: number, stateHash: string): Entry => ({ kind: "restore", 
 
 const ENTRIES: Entry[] = [
   { kind: "roster", peers: [{ peerId: "12D3KooWAAAAAAAAAAAAAAAAAAAA", name: "Ada" }] },
-  { kind: "rate", rate: 0.01, epsilonLog2: -10 },
+  { kind: "rate", rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3, why: "a probe" },
   evaluation(-1, after()),
   commit(0),
   commit(1),
@@ -77,6 +78,7 @@ const ENTRIES: Entry[] = [
   { kind: "epoch", epoch: 1 },
   commit(3),
   commit(4),
+  { kind: "end", reason: "forwards", why: "enough" },
 ];
 
 /** Signs entries one after the other, each on the one before. */
@@ -108,7 +110,7 @@ type Line = { groups?: CommitEntry["groups"]; step: number; restore?: number; st
 
 describe("a bundle", () => {
   it("holds the manifest and the initial state byte for byte, and nothing but its four files", () => {
-    expect(write(LEDGER)).toEqual({ ok: true, entries: 14, steps: 3, stateHash: after(0, 3, 4) });
+    expect(write(LEDGER)).toEqual({ ok: true, entries: 15, steps: 3, stateHash: after(0, 3, 4) });
     expect(readdirSync(join(dir, "out")).sort()).toEqual(["chain.bin", "initial.bin", "ledger.jsonl", "manifest.json"]);
     expect(readdirSync(dir).sort()).toEqual(["initial", "out"]);
     expect(Uint8Array.from(readBack("manifest.json"))).toEqual(MANIFEST_BYTES);
@@ -124,7 +126,7 @@ describe("a bundle", () => {
     const evaluated = (n: number) => ({ kind: "evaluation", evaluated: n, loss: 0.625, score: 0.75, examples: 8 });
     const expected = [
       { kind: "roster", peers: [{ peerId: "12D3KooWAAAAAAAAAAAAAAAAAAAA", name: "Ada" }] },
-      { kind: "rate", rate: 0.01, epsilonLog2: -10 },
+      { kind: "rate", settings: { rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3 }, why: "a probe" },
       { ...evaluated(-1), stateHash: MANIFEST.stateHash },
       step(0),
       step(1),
@@ -138,7 +140,8 @@ describe("a bundle", () => {
       evaluated(2),
       { kind: "epoch", epoch: 1 },
       step(3),
-      { ...step(4), stateHash: after(0, 3, 4) },
+      step(4),
+      { kind: "end", reason: "forwards", why: "enough", stateHash: after(0, 3, 4) },
     ].map((line, seq) => ({ seq, ...line }));
     expect(readLines().map((line) => JSON.parse(line))).toEqual(expected);
     expect(readBack("ledger.jsonl").at(-1)).toBe(10);
@@ -214,9 +217,10 @@ describe("nothing is left behind", () => {
     ["an entry stands twice", swapped(5, at(4)), "entry 5 does not hold: repeat"],
     ["a branch of another history goes on", [...LEDGER.slice(0, 4), ...forked.slice(4)], "entry 4 does not hold: fork"],
     ["bytes are cut off", swapped(13, at(13).slice(0, -1)), "entry 13 does not hold: malformed"],
-    ["a task without an entry stands in it", signed([...ENTRIES, null]), "entry 14 breaks the ledger's rules"],
-    ["a step comes again", signed([...ENTRIES, commit(4)]), "entry 14 breaks the ledger's rules"],
-    ["a restore names a step that never was", signed([...ENTRIES, restore(9, after())]), "entry 14 breaks the ledger's rules"],
+    ["a task without an entry stands in it", signed([...ENTRIES, null]), "entry 15 breaks the ledger's rules"],
+    ["a step comes after the end", signed([...ENTRIES, commit(5)]), "entry 15 breaks the ledger's rules"],
+    ["a step comes again", signed([...ENTRIES.slice(0, -1), commit(4)]), "entry 14 breaks the ledger's rules"],
+    ["a restore names a step that never was", signed([...ENTRIES.slice(0, -1), restore(9, after())]), "entry 14 breaks the ledger's rules"],
   ])("where %s", (_, ledger, message) => {
     expect(write(ledger)).toEqual(refused("ledger-damaged", message));
     expect(readdirSync(dir)).toEqual(["initial"]);
@@ -227,7 +231,7 @@ describe("nothing is left behind", () => {
     ["an evaluation of an earlier step", evaluation(0, after(1))],
     ["a restore", restore(1, after(1))],
   ])("where %s states another hash than the replay gives", (_, entry) => {
-    expect(write(signed([...ENTRIES, entry]))).toEqual(refused("wrong-state", "entry 14: it states the state hash"));
+    expect(write(signed([...ENTRIES.slice(0, -1), entry]))).toEqual(refused("wrong-state", "entry 14: it states the state hash"));
     expect(readdirSync(dir)).toEqual(["initial"]);
   });
 

@@ -142,9 +142,13 @@ function described(entry: Entry): Record<string, unknown> {
       return { kind: entry.kind, restore: entry.step };
     case "evaluation":
       return { kind: entry.kind, evaluated: entry.step, loss: entry.loss, score: entry.score, examples: entry.examples };
+    case "rate": {
+      const { kind, why, ...settings } = entry;
+      return { kind, settings, why };
+    }
     case "roster":
-    case "rate":
     case "epoch":
+    case "end":
       return { ...entry };
   }
 }

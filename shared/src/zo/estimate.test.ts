@@ -5,7 +5,7 @@ import { CENTRE_MIN, estimateStep, type Measured, type StepEstimate, type StepRu
 import { commitOf, runs, tensor } from "./sample.ts";
 
 const EPSILON = 2 ** -10;
-const RULE: StepRule = { m: 4, epsilonLog2: -10, rule: "plain", rate: 2 ** -3, effectiveExponents: { min: 20, max: 24 } };
+const RULE: StepRule = { epsilonLog2: -10, rule: "plain", rate: 2 ** -3, effectiveExponents: { min: 20, max: 24 } };
 const NORMALISED: StepRule = { ...RULE, rule: "normalised" };
 /** The tensors whose exponents the rules name: a commit must have a meaning for both. */
 const TENSORS = [tensor([4], 20), tensor([4], 22, 2)];
@@ -17,7 +17,9 @@ const twoSided = (gradients: readonly number[], from = 0, base = 0.5): Measured[
 const oneSided = (heights: readonly number[], { from = 0, base = 0.5, source = 1 } = {}): Measured[] =>
   heights.map((height, i) => ({ k: from + i, plus: base + height * EPSILON, minus: null, source }));
 
-const estimate = (rule: StepRule, ...measured: Measured[][]) => estimateStep(rule, [{ g: 7, measured: measured.flat() }]);
+/** A group of 16 directions, unless the rule comes with another number. */
+const estimate = ({ m = 4, ...rule }: StepRule & { m?: number }, ...measured: Measured[][]) =>
+  estimateStep(rule, [{ g: 7, m, measured: measured.flat() }]);
 const coefficients = ({ groups }: StepEstimate) => groups.map(({ a }) => Array.from(a));
 /** How far each direction moves theta. */
 const moves = ({ groups }: StepEstimate) => groups.flatMap(({ p, a }) => Array.from(a, (v) => v * 2 ** -p));
@@ -52,10 +54,10 @@ describe("a two-sided step", () => {
 
   it("takes one signal over all groups, but an exponent for each", () => {
     const groups = [
-      { g: 0, measured: twoSided([7, 1, 1, 1]) },
-      { g: 5, measured: twoSided([1, -1, 1, 3]) },
+      { g: 0, m: 2, measured: twoSided([7, 1, 1, 1]) },
+      { g: 5, m: 2, measured: twoSided([1, -1, 1, 3]) },
     ];
-    const step = estimateStep({ ...NORMALISED, m: 2, clip: 10 }, groups);
+    const step = estimateStep({ ...NORMALISED, clip: 10 }, groups);
     expect(step.signal).toBe(Math.sqrt(64 / 8));
     expect(step.groups.map(({ g, p }) => [g, p])).toEqual([
       [0, 16],
@@ -63,6 +65,19 @@ describe("a two-sided step", () => {
     ]);
     expect(moves(step)[0]).toBeCloseTo(-7 / 8 / Math.sqrt(8), 4);
   });
+});
+
+it("groups of one step may have different numbers of directions", () => {
+  const groups = [
+    { g: 0, m: 2, measured: twoSided([1, 1, 1, 1]) },
+    { g: 1, m: 3, measured: twoSided([-1, -1], 6) },
+  ];
+  const step = estimateStep(RULE, groups);
+  expect(step.groups.map(({ g, m, a }) => [g, m, a.length])).toEqual([
+    [0, 2, 4],
+    [1, 3, 8],
+  ]);
+  expect(moves(step)).toEqual([...[1, 1, 1, 1].map((g) => -g / 8), ...rest(6), 1 / 8, 1 / 8]);
 });
 
 describe("the rules", () => {
@@ -94,8 +109,8 @@ describe("a one-sided step", () => {
   });
 
   it("centres a source in each group of a step apart", () => {
-    const groups = [first, oneSided([3, 1, -1, -3], { base: 0.25 })].map((measured, g) => ({ g, measured }));
-    const step = estimateStep({ ...RULE, m: 2 }, groups);
+    const groups = [first, oneSided([3, 1, -1, -3], { base: 0.25 })].map((measured, g) => ({ g, m: 2, measured }));
+    const step = estimateStep(RULE, groups);
     expect(coefficients(step)[1]).toEqual(coefficients(step)[0]);
     expect([step.effective, moves(step)[0]]).toEqual([6, -3 / 8]);
   });
@@ -227,7 +242,7 @@ describe("whatever is measured", () => {
         }
         const step = estimateStep(
           NORMALISED,
-          groups.map((measured, g) => ({ g, measured })),
+          groups.map((measured, g) => ({ g, m: 4, measured })),
         );
         expect(step.effective).toBe(expected);
       }),

@@ -25,8 +25,14 @@ export interface StepEstimate {
   meanLoss: number | null;
 }
 
-export interface StepRule {
+/** What came in of one group of 2^m directions. */
+export interface MeasuredGroup {
+  g: number;
   m: number;
+  measured: readonly Measured[];
+}
+
+export interface StepRule {
   epsilonLog2: number;
   rule: "plain" | "normalised";
   /** theta += -rate * sum_k g_k z_k, with g_k divided by the step's rms under `normalised`. */
@@ -43,7 +49,7 @@ export interface StepRule {
 export const CENTRE_MIN = 4;
 
 /** Chooses the integers of a step's commit. Missing, tied and non-finite measurements give zeros, never NaN. */
-export function estimateStep(rule: StepRule, groups: readonly { g: number; measured: readonly Measured[] }[]): StepEstimate {
+export function estimateStep(rule: StepRule, groups: readonly MeasuredGroup[]): StepEstimate {
   const epsilon = 2 ** rule.epsilonLog2;
   let centres = 0;
   let lossSum = 0;
@@ -71,10 +77,10 @@ export function estimateStep(rule: StepRule, groups: readonly { g: number; measu
   const clip = rule.clip ?? 2;
   const coefficient = (g: number) => -rule.rate * (rule.rule === "plain" ? g : Math.min(Math.max(g / signal, -clip), clip));
   return {
-    groups: groups.map(({ g }, i) => {
-      const c = new Float64Array(2 ** rule.m);
+    groups: groups.map(({ g, m }, i) => {
+      const c = new Float64Array(2 ** m);
       if (moves) for (const [k, gradient] of gradients[i] ?? []) c[k] = coefficient(gradient);
-      return { g, m: rule.m, ...toIntegers(c, rule.effectiveExponents) };
+      return { g, m, ...toIntegers(c, rule.effectiveExponents) };
     }),
     signal,
     effective,

@@ -5,6 +5,7 @@ import {
   evaluationOf,
   HASH,
   JOB_ID,
+  rateOf,
   restoreOf,
   rosterOf,
   startChain,
@@ -38,7 +39,7 @@ function volunteer(onDisk: readonly Announcement[] = [], chain = startChain()) {
   };
 }
 const lossOf = (slot: number) => ({ slot, plus: 0.5 + slot / 100, minus: slot === 5 ? null : 0.4 });
-const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -10 };
+const rate = rateOf();
 const task = (step: number) => taskOf(step, 3);
 /** One that is ready, has four slots and measures them for step 0. */
 function measuring() {

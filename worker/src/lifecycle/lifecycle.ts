@@ -132,6 +132,8 @@ function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "a
     // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
     else if (effect.kind === "apply") out.push(...move(me).filter(({ kind }) => kind !== "checkpoint" || event.source !== "disk"));
     else if (effect.kind !== "checkpoint") out.push(effect);
+    // Of an end: theta goes to the state that the job ends in, and nothing follows that would tell its hash.
+    else if (me.replica.history.ended !== null) out.push(...move(me), effect);
     if (effect.kind === "restore") me.theta = me.replica.history.branch;
   }
   if (me.replica.stopped !== null) {

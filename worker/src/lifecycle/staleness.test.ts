@@ -1,12 +1,11 @@
 import type { Announcement } from "@zoswarm/shared/protocol/announcement";
-import { COMMIT_KEY, commitOf, JOB_ID, startChain, taskOf } from "@zoswarm/shared/protocol/announcement.testing";
-import type { Entry } from "@zoswarm/shared/protocol/entries";
+import { COMMIT_KEY, commitOf, JOB_ID, rateOf, startChain, taskOf } from "@zoswarm/shared/protocol/announcement.testing";
 import { createReplica } from "@zoswarm/shared/replica/replica";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createVolunteer, reduce, type VolunteerEffect, type VolunteerEvent } from "./lifecycle.ts";
 
-const rate: Entry = { kind: "rate", rate: 0.1, epsilonLog2: -10 };
+const rate = rateOf();
 
 /** A volunteer with four of eight slots in a job of some staleness, and where its parameters stand: the step of the last commit. */
 function volunteer(staleness: number, steps = 6) {
