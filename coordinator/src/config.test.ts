@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { readJobFile } from "./config.ts";
+import { courseOf } from "./jobfile.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "zoswarm-config-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -45,7 +47,7 @@ describe("readJobFile", () => {
         model: join(folder, "m.onnx"),
         tokenizer: join(folder, "sub", "t.json"),
         heldout: join(folder, "h.jsonl"),
-        ...{ maxTokens: 128, groups: 1, directionsLog2: 4, batch: 16, epsilonLog2: -10, estimator: "one-sided", rule: "normalised" },
+        ...{ maxTokens: 128, stop: {}, batch: 16, estimator: "one-sided", rule: "normalised" },
         ...{
           gains: [],
           evaluateEvery: 10,
@@ -103,7 +105,7 @@ describe("readJobFile", () => {
   });
 
   it("says which keys are missing", async () => {
-    const { tokenizer: _, ...needed } = LEAST;
+    const { tokenizer: _, steps: _steps, rate: _rate, ...needed } = LEAST;
     expect((await faultsOf({})).map((fault) => fault.replace(/( \(|; ).*/, ""))).toEqual(
       [...Object.keys(needed), "tokenizer"].map((key) => `  ${key}: is missing`),
     );
@@ -116,6 +118,34 @@ describe("readJobFile", () => {
     expect(await faultsOf({ ...LEAST, ...many, groups: 65 })).toEqual([expect.stringContaining("  groups: ")]);
     expect(await faultsOf({ ...LEAST, directionsLog2: 1 })).toEqual([expect.stringContaining("at least 2 (it is 1)")]);
     expect(await read({ ...LEAST, directionsLog2: 1, estimator: "two-sided" })).toMatchObject({ ok: true });
+    const { rate: _, ...automatic } = LEAST;
+    expect(await faultsOf({ ...automatic, rule: "plain" })).toEqual([
+      "  rate: is chosen only under rule: normalised (it is plain); give a rate, or leave the rule out",
+    ]);
+    expect(await faultsOf({ ...LEAST, rule: "plain", rate: -1 })).toEqual([expect.stringContaining("  rate: ")]);
+    expect(await faultsOf({ ...automatic, ...many })).toHaveLength(1);
+  });
+
+  it("fixes everything where a rate is given, as the job file or as usual, and else leaves what is not given to the coordinator", async () => {
+    const { rate, steps, ...rest } = LEAST;
+    const courseOfFile = async (keys: Record<string, unknown>) => {
+      const answer = await read({ ...rest, ...keys });
+      return answer.ok ? courseOf(answer.job) : answer;
+    };
+    const nothing = { target: null, patience: null, forwards: null };
+    expect(await courseOfFile({ rate, steps })).toEqual({
+      ...{ steps: 10, rate, epsilonLog2: -10, groups: 1, directionsLog2: 4, stop: nothing },
+    });
+    expect(await courseOfFile({ rate, epsilonLog2: -7, groups: 2, stop: { target: 0.9 } })).toEqual({
+      ...{ steps: LIMITS.stepsMax, rate, epsilonLog2: -7, groups: 2, directionsLog2: 4 },
+      stop: { ...nothing, target: 0.9, forwards: 20_000 },
+    });
+    const open = { rate: null, epsilonLog2: null, groups: null, directionsLog2: null };
+    expect(await courseOfFile({})).toEqual({ ...open, steps: LIMITS.stepsMax, stop: { target: null, patience: 12, forwards: 20_000 } });
+    expect(await courseOfFile({ steps, directionsLog2: 6 })).toEqual({ ...open, steps, directionsLog2: 6, stop: nothing });
+    expect(await courseOfFile({ stop: { patience: 3, forwards: 500 } })).toMatchObject({
+      stop: { target: null, patience: 3, forwards: 500 },
+    });
   });
 
   it("refuses what the objective cannot use, with what it needs", async () => {

@@ -3,7 +3,7 @@
  * durable is committed, and a restart reads it back and goes on from there.
  */
 
-import { bestOf } from "@zoswarm/shared/ledger/folds";
+import { bestOf, isDecision } from "@zoswarm/shared/ledger/folds";
 import { startLoop } from "@zoswarm/shared/loop";
 import { serveBlobs } from "@zoswarm/shared/net/blobs";
 import { joinTopic } from "@zoswarm/shared/net/gossip";
@@ -42,7 +42,10 @@ export interface CoordinatorOptions {
 }
 
 /** What just happened, for those who show it: read the rest from `round`. */
-export type Change = { kind: "roster" | "results" } | { kind: "committed"; step: number; seconds: number | null } | { kind: "evaluated" };
+export type Change =
+  | { kind: "roster" | "results" | "decided" }
+  | { kind: "committed"; step: number; seconds: number | null }
+  | { kind: "evaluated" };
 
 export interface Coordinator {
   round: Round;
@@ -146,7 +149,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     announced.push(
       entry.kind === "commit"
         ? { kind: "committed", step: entry.step, seconds }
-        : { kind: entry.kind === "evaluation" ? "evaluated" : "roster" },
+        : { kind: entry.kind === "evaluation" ? "evaluated" : isDecision(entry) ? "decided" : "roster" },
     );
     if (task !== null) {
       openedMs = nowMs;
@@ -180,6 +183,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, nowMs: performance.now() });
   }
 
+  async function restore({ commits, step, stateHash: stated }: Extract<RoundEffect, { kind: "restore" }>): Promise<void> {
+    const [, hashed] = await Promise.all([evaluator.call("reset", { commits }), evaluator.call("stateHash", null)]);
+    stateHash = hashed.stateHash;
+    if (stateHash !== stated) throw new Error(`the state restored to step ${step} has the hash ${stateHash}, the ledger states ${stated}`);
+  }
+
   async function keepSnapshot(step: number): Promise<void> {
     const best = bestOf(history.evaluations, manifest.objective.metric)?.step ?? null;
     const written = await snapshots.write(step, best, (file) => evaluator.call("writeSnapshot", { jobId, step, file }));
@@ -205,7 +214,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       case "apply":
         return orFail(evaluator.call("replay", { commits: [effect.commit] }));
       case "restore":
-        return orFail(evaluator.call("reset", { commits: effect.commits }));
+        return orFail(restore(effect));
       case "dismiss":
         return void sessions.dismiss(effect.peerId, effect.code, effect.message);
       case "finish":

@@ -227,7 +227,8 @@ export function misfitsOf(value: unknown): string[] {
 
 function stepMisfits({ groups, directionsLog2, estimator, rule }: Partial<JobFile>, isAutomatic: boolean): string[] {
   const faults: string[] = [];
-  if (isAutomatic && rule === "plain") faults.push("rate: is chosen only under rule: normalised (it is plain); give a rate");
+  if (isAutomatic && rule === "plain")
+    faults.push("rate: is chosen only under rule: normalised (it is plain); give a rate, or leave the rule out");
   const directions = (groups ?? 1) * 2 ** (directionsLog2 ?? 0);
   if (directions > LIMITS.directionsPerStepMax)
     faults.push(

@@ -23,6 +23,8 @@ interface Truth {
 export interface Tally {
   /** Losses that its commit of a step credits to anybody. */
   credited: Map<number, number>;
+  /** Losses that waited in steps which the job's end left open. */
+  abandoned: number;
 }
 
 export type Checkers = ReturnType<typeof createCheckers>;
@@ -148,9 +150,9 @@ export function createCheckers(objective: Objective) {
       const accepted = round.counts.accepted ?? 0;
       const credited = [...tally.credited.values()].reduce((sum, losses) => sum + losses, 0);
       insist(
-        accepted === credited + answered,
+        accepted === credited + answered + tally.abandoned,
         "counted-once",
-        () => `${accepted} losses were accepted, ${credited} credited, ${answered} wait`,
+        () => `${accepted} losses were accepted, ${credited} credited, ${answered} wait, ${tally.abandoned} came for nothing`,
       );
     },
 

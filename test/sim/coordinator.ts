@@ -49,7 +49,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
   const bornMs = world.nowMs;
   const nowMs = () => machine.clockMs + (world.nowMs - bornMs) * machine.clockRate;
   const timerMs = (ms: number) => ms / machine.clockRate;
-  const tally: Tally = { credited: new Map() };
+  const tally: Tally = { credited: new Map(), abandoned: 0 };
   const round = createRound(manifest, jobId, commitKey.key, scenario.waitFor);
   const { history } = round.replica;
   const takeIn = (bytes: Uint8Array) => receive(round.replica, bytes, commitKey.verifier, true).code;
@@ -149,6 +149,8 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
     life,
     inboxMax: mutation?.inboxMax ?? scenario.inboxMax,
     reduce(event) {
+      const isEnded = history.ended !== null;
+      const waiting = round.open.flatMap(({ answers }) => [...answers.values()].filter(({ losses }) => losses !== null)).length;
       const effects = mutation?.roundEffects?.(reduce(round, event), round) ?? reduce(round, event);
       for (const effect of effects)
         if (effect.kind === "announce" && effect.entry.kind === "commit")
@@ -156,6 +158,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
             effect.entry.step,
             effect.entry.contributors.reduce((n, [who, slots]) => n + (who === 0 ? 0 : slots), 0),
           );
+      if (history.ended !== null && !isEnded) tally.abandoned = waiting;
       if (event.kind === "announced") checkers.credit(round.replica);
       return effects;
     },

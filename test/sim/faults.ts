@@ -51,6 +51,9 @@ export interface Scenario {
     "steps" | "groups" | "directionsLog2" | "estimator" | "rule" | "evaluateEvery" | "deadlineMs" | "deadlineFloorMs" | "quorum"
   >;
   staleness: number;
+  /** The job file gives no rate; and it is over after so many forward passes, if that comes first. */
+  isAutomatic: boolean;
+  budget: number | null;
   waitFor: number;
   coordinator: Machine;
   machines: Machine[];
@@ -117,5 +120,7 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },
     inboxMax: random.whole(16, 256),
+    isAutomatic: random.chance(0.3),
+    budget: random.chance(0.3) ? Math.round(random.magnitude(4, 200)) : null,
   };
 }

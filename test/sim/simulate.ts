@@ -111,7 +111,12 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
   const { key } = objective;
   const tensors = objective.tensors.map((tensor) => ({ ...tensor, shape: [...tensor.shape] }));
   const manifest: Manifest = {
-    ...manifestOf(publicHex, { ...scenario.job, epsilonLog2: EPSILON_LOG2, rate: 0.02 }),
+    ...manifestOf(publicHex, {
+      ...scenario.job,
+      epsilonLog2: EPSILON_LOG2,
+      rate: scenario.isAutomatic ? null : 0.02,
+      stop: { target: null, patience: null, forwards: scenario.budget },
+    }),
     key: [...key],
     staleness: scenario.staleness,
     tensors,

@@ -1,5 +1,6 @@
 /** Drives a round in tests as the shell does: announcements are signed and come back as events; everything else is kept to look at. */
 import { createAnnouncement } from "@zoswarm/shared/protocol/announcement";
+import type { Entry } from "@zoswarm/shared/protocol/entries";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { manifestBytes } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
@@ -63,7 +64,9 @@ export interface Driver {
     options?: { nowMs?: number; elapsedMs?: number; head?: string; step?: number; loss?: number | null },
   ): RoundEffect[];
   /** Ends every evaluation that is under way. */
-  evaluated(): void;
+  evaluated(result?: { loss?: number; score?: number }): void;
+  /** An entry that the round has decided on comes back durable. */
+  announced(entry: Entry, nowMs?: number): RoundEffect[];
   /** What a worker is asked for in the oldest open step and has not answered. */
   slots(peerId: string): number[];
 }
@@ -85,15 +88,14 @@ export function drive(
   let tip = { seq: round.replica.history.nextSeq, hash: round.replica.history.headHash };
   function take(event: RoundEvent): RoundEffect[] {
     const effects = reduce(round, event);
-    for (const effect of effects) {
-      if (effect.kind !== "announce") continue;
-      const { entry, task } = effect;
-      const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
-      tip = { seq: tip.seq + 1, hash: announcement.hash };
-      kept.ledger.push(announcement.bytes);
-      flushing.push({ kind: "announced", bytes: announcement.bytes, nowMs: "nowMs" in event ? event.nowMs : 0 });
-    }
+    for (const effect of effects) if (effect.kind === "announce") flushing.push(announced(effect, event.nowMs));
     return effects;
+  }
+  function announced({ entry, task }: Pick<Extract<RoundEffect, { kind: "announce" }>, "entry" | "task">, nowMs: number): RoundEvent {
+    const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
+    tip = { seq: tip.seq + 1, hash: announcement.hash };
+    kept.ledger.push(announcement.bytes);
+    return { kind: "announced", bytes: announcement.bytes, nowMs };
   }
   const kept: Driver = {
     round,
@@ -132,10 +134,10 @@ export function drive(
         nowMs,
       });
     },
-    evaluated() {
-      for (const step of [...round.evaluating])
-        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss: 0.7, score: 0.5, examples: 2, nowMs: 0 });
+    evaluated({ loss = 0.7, score = 0.5 } = {}) {
+      for (const step of [...round.evaluating]) kept.feed({ kind: "evaluated", step, stateHash: HASH, loss, score, examples: 2, nowMs: 0 });
     },
+    announced: (entry, nowMs = 0) => kept.feed(announced({ entry, task: null }, nowMs)),
     slots: (peerId) => [...(round.open[0]?.asked.get(peerId) ?? [])].sort((one, other) => one - other),
   };
   kept.feed({ kind: "started", nowMs: 0 });

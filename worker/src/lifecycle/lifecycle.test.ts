@@ -96,6 +96,23 @@ test("a task is measured on the state that its commit leads to; a checkpoint tha
   expect(kinds(announce(commitOf(1), undefined, "disk"))).toEqual(["outcome", "abort", "apply"]);
 });
 
+test("after an end nothing is measured any more; who hears of it late, or has it on disk, hashes the last state and is ready", () => {
+  const end: Entry = { kind: "end", reason: "forwards", why: "enough" };
+  const late = volunteer();
+  late.online();
+  late.slots([[0, 8]]);
+  late.announce(rate, task(0), "range");
+  late.announce(commitOf(0, [[0, 8]]), task(1), "range");
+  expect(kinds(late.announce(end, undefined, "range"))).toEqual(["outcome", "append", "checkpoint"]);
+  late.measured();
+  expect(kinds(late.slots([[0, 8]], 2, 2))).toEqual([]);
+  expect([late.me.state, late.me.open]).toEqual(["ready", []]);
+  const again = createVolunteer(late.me.replica);
+  reduce(again, { kind: "online" }, COMMIT_KEY.verifier);
+  expect(measures(reduce(again, { kind: "caught-up" }, COMMIT_KEY.verifier))).toEqual([]);
+  expect([again.state, again.open]).toEqual(["ready", []]);
+});
+
 test("what is measured is answered once, in one frame that says where and on what it was measured", () => {
   const { me, chain, feed, measured } = measuring();
   feed({ kind: "checkpointed", checkpoint: { step: -1, stateHash: HASH } });

@@ -44,6 +44,8 @@ function volunteer(staleness: number, steps = 6) {
       const next = step + 1 + staleness;
       return hear(chain.next(commitOf(step, [[0, 8]]), next < steps ? taskOf(next, 3) : undefined));
     },
+    /** The ledger says that the job is over. */
+    over: () => hear(chain.next({ kind: "end", reason: "patience", why: "no progress" })),
     /** Ends the running measurement. */
     end() {
       const { head, slots } = me.measuring ?? { head: "", slots: [] };
@@ -83,6 +85,30 @@ test("a commit of the step that is being measured aborts it; of another, nothing
   expect(kinds(it.commit(0))).toContain("abort");
   it.end();
   expect(it.measured.at(-1)).toEqual({ step: 1, at: -1, slots: [0, 1, 2, 3] });
+});
+
+test("an end aborts what is being measured, and theta goes to the state that the job ends in, which is worth its hash", () => {
+  const it = volunteer(1, 9);
+  it.end();
+  it.commit(0);
+  expect([it.at.theta, it.measured.at(-1)?.step]).toEqual([-1, 1]);
+  expect(kinds(it.over())).toEqual(["outcome", "abort", "append", "apply", "checkpoint"]);
+  expect(it.at).toEqual({ theta: 0, replays: 0, hashed: [0] });
+  expect(kinds(it.end())).toEqual([]);
+  expect([it.me.state, it.me.open]).toEqual(["ready", []]);
+});
+
+test("an end at a checkpoint has it hashed once, whether theta stood there or not", () => {
+  for (const ended of [0, 1, 2]) {
+    const it = volunteer(1, 9);
+    for (const step of [0, 1]) {
+      it.commit(step);
+      for (let i = 0; i < ended; i++) if (it.me.measuring !== null) it.end();
+    }
+    it.over();
+    if (it.me.measuring !== null) it.end();
+    expect(it.at).toMatchObject({ theta: 1, hashed: [1] });
+  }
 });
 
 test("slots of an older step are measured at its own state again: theta goes back, and on from there", () => {
