@@ -1,6 +1,6 @@
 /** What a coordinator measured of a run, as JSON for programs. */
 
-import { bestOf } from "@zoswarm/shared/ledger/folds";
+import { bestOf, type Decision, evaluationHere } from "@zoswarm/shared/ledger/folds";
 import type { SwarmNode } from "@zoswarm/shared/net/node";
 import { type FlowPerStep, perStep } from "@zoswarm/shared/net/traffic";
 import type { Metric } from "@zoswarm/shared/protocol/manifest";
@@ -19,11 +19,15 @@ export interface CoordinatorReport {
   best: { step: number; score: number } | null;
   /** Held-out accuracy of always answering the commonest class; null for other metrics. */
   majorityBaseline: number | null;
+  /** What the ledger decided of the job's course, and the forward passes behind its commits. */
+  decisions: Decision[];
   /** Steps in the ledger; those of this process, and the time from its first task to its last commit. */
   steps: number;
   stepsHere: number;
   seconds: number;
   secondsTotal: number;
+  forwardsCommitted: number;
+  /** Forward passes since this process started: of training, also those that came too late, and the coordinator's own held-out ones. */
   forwards: number;
   evalForwards: number;
   bytesPerStep: FlowPerStep | null;
@@ -41,7 +45,7 @@ export async function reportOf(
   const { history, jobId } = round.replica;
   const { seconds, steps, traffic } = measured();
   const first = history.evaluations[0];
-  const last = history.evaluations.at(-1);
+  const last = evaluationHere(history) ?? history.evaluations.at(-1);
   const { metric } = round.manifest.objective;
   const best = bestOf(history.evaluations, metric);
   return {
@@ -55,10 +59,12 @@ export async function reportOf(
     endScore: last?.score ?? null,
     best: best && { step: best.step, score: best.score },
     majorityBaseline,
+    decisions: history.decisions,
     steps: history.losses.length,
     stepsHere: steps,
     seconds,
     secondsTotal: (performance.now() - startedMs) / 1000,
+    forwardsCommitted: history.forwards,
     forwards: round.forwards,
     evalForwards: evalForwards(),
     bytesPerStep: traffic && perStep(traffic.from, traffic.to, steps),

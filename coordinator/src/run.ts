@@ -5,7 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { loadPeerKey } from "@zoswarm/shared/net/identity";
 import { createNode, type SwarmNode } from "@zoswarm/shared/net/node";
-import type { Metric, Objective } from "@zoswarm/shared/protocol/manifest";
+import { type Metric, type Objective, stepsAsked } from "@zoswarm/shared/protocol/manifest";
 import { onStopSignal } from "@zoswarm/shared/signals";
 import { lockFolder } from "@zoswarm/shared/store/lock";
 import { CHECKPOINTS_BETWEEN } from "@zoswarm/shared/store/snapshots";
@@ -21,8 +21,10 @@ import { type Lease, takeLease } from "./lease.ts";
 import { loadJob, readHeldout } from "./load.ts";
 import { reportOf } from "./report.ts";
 import { LEDGER_BYTES, refuseFull } from "./room.ts";
+import type { Round } from "./round/state.ts";
 import type { StandbyOptions } from "./standbys.ts";
 import { refuseSucceeded } from "./successor.ts";
+import { decisionLine } from "./tell.ts";
 import { createView } from "./view.ts";
 
 export interface RunOptions {
@@ -228,14 +230,23 @@ function say({ round }: Coordinator, change: Change): void {
   if (change.kind === "committed" && loss) {
     const took = change.seconds === null ? "" : `  ${change.seconds.toFixed(2)} s`;
     console.log(
-      `step ${loss.step + 1}/${round.manifest.job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}  ${loss.committed}/${loss.directions} directions${took}`,
+      `${stepText(round, loss.step)}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}  ${loss.committed}/${loss.directions} directions${took}`,
     );
   }
+  const decision = history.decisions.at(-1);
+  if (change.kind === "decided" && decision) console.log(decisionLine(decision));
   const evaluation = history.evaluations.at(-1);
   if (change.kind === "evaluated" && evaluation)
     console.log(
       `held out after step ${evaluation.step + 1}: loss ${evaluation.loss.toFixed(4)}, ${scoreText(evaluation.score, round.manifest.objective.metric)}`,
     );
+}
+
+/** How far the job is: in steps where the launcher asked for so many, else in forward passes. */
+function stepText({ manifest: { job }, replica: { history } }: Round, step: number): string {
+  const asked = stepsAsked(job);
+  if (asked !== null) return `step ${step + 1}/${asked}`;
+  return `step ${step + 1}  ${history.forwards}/${job.stop.forwards} forwards`;
 }
 
 /** A score as people read it: shares in percent. */

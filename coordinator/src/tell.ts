@@ -1,4 +1,5 @@
-/** What inspect and check found, as lines for people. */
+/** What inspect and check found and what a ledger decides, as lines for people. */
+import type { Decision } from "@zoswarm/shared/ledger/folds";
 import type { Inspection } from "@zoswarm/shared/model/inspect";
 import type { Checked } from "./check.ts";
 
@@ -30,6 +31,29 @@ export function inspectionLines(file: string, inspection: Inspection): string[] 
       ? ["a job can train it"]
       : ["a job would be refused:", ...refusals.map(({ code, message }) => `  ${code}: ${message}`)]),
   ];
+}
+
+const ENDED = {
+  target: "the job is over: its target is reached",
+  patience: "the job is over: it makes no more progress",
+  forwards: "the job is over: its forward passes are spent",
+  diverged: "the job is over: it diverged",
+} as const;
+
+/** What a decision changes, without the reason. */
+export function decisionText({ entry }: Pick<Decision, "entry">): string {
+  if (entry.kind === "restore") return `back to the state after step ${entry.step + 1}`;
+  if (entry.kind === "end") return ENDED[entry.reason];
+  const { rate, epsilonLog2, groups, directionsLog2 } = entry;
+  const each = `${groups * 2 ** directionsLog2} directions a step${groups > 1 ? ` in ${groups} groups` : ""}`;
+  return `rate ${Number(rate.toPrecision(3))}, epsilon 2^${epsilonLog2}, ${each}`;
+}
+
+/** A decision in one line. */
+export function decisionLine(decision: Decision): string {
+  const { afterStep, entry } = decision;
+  const why = entry.kind === "restore" ? "" : `: ${entry.why}`;
+  return `decided after step ${afterStep + 1}: ${decisionText(decision)}${why}`;
 }
 
 export function checkedLines(checked: Checked): string[] {

@@ -1,6 +1,7 @@
 /** What the page and the metrics show of a running coordinator: reads of the round and folds of the ledger, never a wait. */
 import { bestOf } from "@zoswarm/shared/ledger/folds";
 import type { ResultCode } from "@zoswarm/shared/protocol/codes";
+import { stepsAsked } from "@zoswarm/shared/protocol/manifest";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
 import type { Change, Coordinator } from "./coordinator.ts";
 import type { Job, StepPoint, Worker } from "./http/schemas.ts";
@@ -10,11 +11,16 @@ import { slotsIn } from "./round/assign.ts";
 import { settingsOf } from "./round/course.ts";
 import { isOnProbation } from "./round/pace.ts";
 import { activeMembers, type Member } from "./round/state.ts";
+import { decisionText } from "./tell.ts";
 
 /** Steps over which rates are averaged. */
 const RECENT_STEPS = 20;
 /** The estimator's floor (shared/src/zo/estimate.ts): a smaller spread of losses moves nothing. */
 const NOISE_FLOOR = 1e-9;
+/** Decisions that the page is told. */
+const DECISIONS_MAX = 50;
+/** Forward passes of a slot. */
+const PASSES = { "one-sided": 1, "two-sided": 2 } as const;
 const REFUSED: readonly ResultCode[] = ["unknown-step", "not-my-slot", "wrong-head", "not-ready", "diverged", "not-finite"];
 
 export interface Shown {
@@ -61,18 +67,31 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
     };
   }
 
+  /** Steps until the job's last one, or until its forward passes are spent at what the newest step cost; null where neither is set. */
+  function stepsLeft(): number | null {
+    const { steps, stop } = manifest.job;
+    const asked = stepsAsked({ steps }) === null ? Number.POSITIVE_INFINITY : steps - history.lastStep - 1;
+    const cost = (history.losses.at(-1)?.committed ?? 0) * PASSES[manifest.job.estimator];
+    const paid = stop.forwards === null || cost === 0 ? Number.POSITIVE_INFINITY : Math.ceil((stop.forwards - history.forwards) / cost);
+    const left = Math.max(0, Math.min(asked, paid));
+    return Number.isFinite(left) ? left : null;
+  }
+
   function job(): Job {
     const { job, tensors, objective, name, staleness } = manifest;
     const rates = recent();
     const steps = history.lastStep + 1;
     const settings = settingsOf(manifest, history);
+    const left = stepsLeft();
     return {
       jobId: replica.jobId,
       name,
       state:
         failure !== null ? "failed" : round.phase === "finished" ? "finished" : steps > 0 || round.phase === "open" ? "running" : "waiting",
       step: steps,
-      steps: job.steps,
+      steps: stepsAsked(job),
+      stop: job.stop,
+      forwardsCommitted: history.forwards,
       parameters: tensors.reduce((n, { shape }) => n + elementsOf(shape), 0),
       classes: objective.classes,
       metric: objective.metric,
@@ -83,6 +102,10 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       epsilon: settings && 2 ** settings.epsilonLog2,
       rate: settings?.rate ?? null,
       staleness,
+      decisions: history.decisions.slice(-DECISIONS_MAX).map((decision) => {
+        const { seq, afterStep, entry } = decision;
+        return { seq, kind: entry.kind, afterStep, text: decisionText(decision), why: "why" in entry ? entry.why : "" };
+      }),
       head: { seq: history.nextSeq, hash: history.headHash },
       stateHash: coordinator.stateHash(),
       workers: [...round.members.values()].filter(({ state }) => state !== "gone").length,
@@ -92,7 +115,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       evalForwards: coordinator.evalForwards(),
       forwardsPerSecond: rates?.forwardsPerSecond ?? 0,
       secondsPerStep: rates?.secondsPerStep ?? null,
-      etaSeconds: rates && round.phase !== "finished" ? (job.steps - steps) * rates.secondsPerStep : null,
+      etaSeconds: rates && left !== null && round.phase !== "finished" ? left * rates.secondsPerStep : null,
       bytesPerStep: rates?.bytesPerStep ?? { workerIn: null, workerOut: null, coordinatorIn: null, coordinatorOut: null },
       results: round.counts,
       divergences: round.divergences,
@@ -110,7 +133,6 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
     const { peerId, name, device, threads, state, runs, speed, counts } = member;
     const link = sessions.link(peerId);
     const number = history.roster.findIndex((peer) => peer.peerId === peerId) + 1;
-    const passes = manifest.job.estimator === "two-sided" ? 2 : 1;
     return {
       peerId,
       name,
@@ -119,7 +141,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       state,
       slots: slotsIn(runs).length,
       onProbation: isOnProbation(member),
-      forwardsPerSecond: (speed ?? 0) * passes,
+      forwardsPerSecond: (speed ?? 0) * PASSES[manifest.job.estimator],
       accepted: number === 0 ? 0 : (history.credit[number] ?? 0),
       late: counts.late ?? 0,
       rejected: REFUSED.reduce((n, code) => n + (counts[code] ?? 0), 0),

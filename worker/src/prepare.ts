@@ -9,7 +9,7 @@ import type { SwarmNode } from "@zoswarm/shared/net/node";
 import { serveRange } from "@zoswarm/shared/net/range";
 import { serveSnapshots } from "@zoswarm/shared/net/snapshots";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
-import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { type Manifest, stepsAsked } from "@zoswarm/shared/protocol/manifest";
 import { commitVerifier } from "@zoswarm/shared/protocol/signing";
 import { highestEpoch } from "@zoswarm/shared/replica/replica";
 import { eitherBlobs, openBlobFiles } from "@zoswarm/shared/store/blobs";
@@ -184,10 +184,13 @@ function guarded(store: LedgerStore, dir: string): LedgerStore {
 /** Before the first step: which job, what is downloaded, what it will use. */
 function introduce({ job: { manifest, jobId }, dir, threads, serve }: Preparation, missing: number): void {
   const { name, tensors, model, frozen, tokenizer, initial, examples, shardBytes, job, objective } = manifest;
+  const steps = stepsAsked(job);
   const weights = tensors.reduce((n, { shape }) => n + elementsOf(shape), 0);
   const base = (frozen?.bytes ?? 0) + (tokenizer?.bytes ?? 0);
   const total = model.bytes + base + initial.bytes + examples.bytes;
-  console.log(`job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights, ${job.steps} steps`);
+  console.log(
+    `job        "${name}" ${jobId.slice(0, 12)}: ${weights.toLocaleString("en")} weights${steps === null ? "" : `, ${steps} steps`}`,
+  );
   console.log(
     `downloads  ${mb(missing)} of ${mb(total)} (model ${mb(model.bytes + base)}, weights ${mb(initial.bytes)}, index ${mb(examples.bytes)}), then examples as they are needed, at most ${mb(shardBytes)}`,
   );
@@ -215,8 +218,9 @@ function mb(bytes: number): string {
 }
 
 function sayStep({ job }: Manifest) {
+  const steps = stepsAsked(job);
   return ({ replica }: RunningWorker["volunteer"]) => {
     const loss = replica.history.losses.at(-1);
-    if (loss) console.log(`step ${loss.step + 1}/${job.steps}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}`);
+    if (loss) console.log(`step ${loss.step + 1}${steps === null ? "" : `/${steps}`}  loss ${loss.meanLoss?.toFixed(4) ?? "-"}`);
   };
 }

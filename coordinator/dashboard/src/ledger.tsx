@@ -28,7 +28,26 @@ export function Ledger({ job, workers }: { job: Job; workers: readonly Worker[] 
           </dd>
         </div>
       </dl>
+      <Decisions decisions={job.decisions} />
     </section>
+  );
+}
+
+/** What was decided of the job's course and why, the newest first. */
+function Decisions({ decisions }: Pick<Job, "decisions">) {
+  if (decisions.length === 0) return null;
+  return (
+    <>
+      <h3 id="decisions">Decisions</h3>
+      <ol class="decisions" aria-labelledby="decisions">
+        {decisions.toReversed().map(({ seq, afterStep, text, why }) => (
+          <li key={seq}>
+            <span class="when">{afterStep < 0 ? "at the start" : `after step ${count(afterStep + 1)}`}</span> {text}
+            {why !== "" && <p>{why}</p>}
+          </li>
+        ))}
+      </ol>
+    </>
   );
 }
 

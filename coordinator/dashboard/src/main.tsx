@@ -11,7 +11,7 @@ let scheduled = false;
 function draw() {
   scheduled = false;
   const { job } = state;
-  document.title = job ? `${job.step}/${job.steps} · ${job.name} · zoswarm` : "zoswarm";
+  document.title = job ? `${job.steps === null ? `step ${job.step}` : `${job.step}/${job.steps}`} · ${job.name} · zoswarm` : "zoswarm";
   render(<Page state={state} />, root);
 }
 

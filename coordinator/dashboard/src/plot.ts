@@ -27,7 +27,7 @@ export function createPlot(element: HTMLElement, shown: () => { lines: Lines; jo
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 8, width: 2 } },
       scales: {
-        x: { time: false, range: () => stepRange(shown().lines.x.at(-1) ?? 0, shown().job.steps) },
+        x: { time: false, range: () => stepRange(shown().lines.x.at(-1) ?? 0, shown().job.steps ?? Number.POSITIVE_INFINITY) },
         loss: { range: (_u, low, high) => lossRange(low ?? 0, high ?? 0, shown().job.classes) },
         score: { range: (_u, low, high) => scoreRange(low ?? 0.5, high ?? 1, shown().job) },
       },

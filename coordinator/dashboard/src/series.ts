@@ -72,7 +72,7 @@ export function summaryOf(lines: Lines, job: Job | null): string {
   const end = lines.x.length - 1;
   const firstOf = (line: Line) => line.find((value) => value !== null) ?? null;
   if (end < 0) return "No step is committed yet, so there is nothing to draw.";
-  const parts = [`${count(steps)}${job ? ` of ${count(job.steps)}` : ""} steps.`];
+  const parts = [`${count(steps)}${job?.steps ? ` of ${count(job.steps)}` : ""} steps.`];
   const [from, to] = [firstOf(lines.trainLoss), lastKnown(lines.trainLoss, end)];
   if (to !== null) parts.push(`Training loss went from ${loss(from)} to ${loss(to)}.`);
   const held = lastKnown(lines.heldoutLoss, end);

@@ -3,7 +3,10 @@ import type { Job } from "../../src/http/schemas.ts";
 import { count, duration, plural, short } from "./format.ts";
 
 export function Title({ job }: { job: Job }) {
-  const share = job.steps > 0 ? Math.min(1, job.step / job.steps) : 0;
+  const { step, steps, forwardsCommitted: spent } = job;
+  const budget = job.stop.forwards;
+  // Whichever comes first ends the job.
+  const share = Math.min(1, Math.max(steps === null ? 0 : step / steps, budget === null ? 0 : spent / budget));
   return (
     <section class="title" aria-labelledby="job-name">
       <h1 id="job-name">{job.name}</h1>
@@ -11,17 +14,19 @@ export function Title({ job }: { job: Job }) {
       <div
         class="progress"
         role="progressbar"
-        aria-label="Steps committed"
+        aria-label="Way to the job's end"
         aria-valuemin={0}
-        aria-valuemax={job.steps}
-        aria-valuenow={job.step}
-        aria-valuetext={`${count(job.step)} of ${count(job.steps)} steps`}
+        aria-valuemax={100}
+        aria-valuenow={Math.round(100 * share)}
+        aria-valuetext={`${count(step)}${steps === null ? "" : ` of ${count(steps)}`} steps`}
       >
         <div class="progress-bar" style={{ width: `${100 * share}%` }} />
       </div>
       <p class="progress-text">
         <span>
-          Step <strong>{count(job.step)}</strong> of {count(job.steps)}
+          Step <strong>{count(step)}</strong>
+          {steps !== null && ` of ${count(steps)}`}
+          {budget !== null && `, ${count(spent)} of ${count(budget)} forward passes`}
         </span>
         <span>{remaining(job)}</span>
       </p>

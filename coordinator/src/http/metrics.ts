@@ -10,7 +10,15 @@ import type { View } from "./view.ts";
 /** Gauges of one number each; null leaves the series out. */
 const NUMBERS: readonly (readonly [name: string, help: string, read: (job: Job) => number | null | undefined])[] = [
   ["zoswarm_step", "Steps committed", (job) => job.step],
-  ["zoswarm_steps_target", "Steps the job is to take", (job) => job.steps],
+  ["zoswarm_steps_target", "Steps the job is to take; missing where something else is to end it", (job) => job.steps],
+  ["zoswarm_forwards_committed", "Forward passes behind all commits", (job) => job.forwardsCommitted],
+  [
+    "zoswarm_forwards_target",
+    "Forward passes after which the job is over; missing where there is no such bound",
+    (job) => job.stop.forwards,
+  ],
+  ["zoswarm_rate", "Rate of the next commit", (job) => job.rate],
+  ["zoswarm_epsilon", "Epsilon of the next task", (job) => job.epsilon],
   ["zoswarm_train_loss", "Mean loss over the newest committed step's measurements", (job) => job.lastStep?.meanLoss],
   ["zoswarm_heldout_loss", "Loss on the held-out set, newest evaluation", (job) => job.lastEvaluation?.loss],
   ["zoswarm_heldout_score", "The job's metric on the held-out set, newest evaluation", (job) => job.lastEvaluation?.score],

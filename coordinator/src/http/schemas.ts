@@ -37,16 +37,32 @@ export const evaluationSchema = z.object({
 });
 export type Evaluation = z.output<typeof evaluationSchema>;
 
+export const decisionSchema = z.object({
+  /** Its place in the ledger. */
+  seq: count,
+  kind: z.enum(["rate", "restore", "end"]),
+  /** The newest step committed before it. */
+  afterStep: stateStep,
+  text: z.string(),
+  /** Empty where the ledger holds no reason. */
+  why: z.string(),
+});
+export type DecisionPoint = z.output<typeof decisionSchema>;
+
 export const JOB_STATES = ["waiting", "running", "finished", "failed"] as const;
 
 export const jobSchema = z.object({
   jobId: hash,
   name: z.string(),
   state: z.enum(JOB_STATES),
-  /** Steps committed so far: 0 before the first, `steps` at the end. */
+  /** Steps committed so far: 0 before the first. */
   step: count,
-  /** Steps the job is to take. */
-  steps: count,
+  /** Steps the job is to take; null where something else is to end it. */
+  steps: count.nullable(),
+  /** What ends it before that; null: nothing. */
+  stop: z.object({ target: z.number().nullable(), patience: count.nullable(), forwards: count.nullable() }),
+  /** Forward passes behind all commits, by the ledger: what `stop.forwards` is compared with. */
+  forwardsCommitted: count,
   parameters: count,
   /** 0 where the objective has none. */
   classes: count,
@@ -60,6 +76,8 @@ export const jobSchema = z.object({
   epsilon: amount.nullable(),
   rate: amount.nullable(),
   staleness: count,
+  /** The newest decisions of the ledger about the job's course, oldest first: what each changed, after which step, and why. */
+  decisions: z.array(decisionSchema),
   head: z.object({ seq: count, hash }),
   /** The coordinator's own replica; null where it has not been hashed yet. */
   stateHash: hash.nullable(),

@@ -169,6 +169,11 @@ export function readManifest(bytes: Uint8Array): ReadManifest {
   return { ok: true, manifest: parsed.data, jobId: sha256Hex(bytes) };
 }
 
+/** How many steps the launcher asked for; null where something else is to end the job. */
+export function stepsAsked({ steps }: Pick<Manifest["job"], "steps">): number | null {
+  return steps < LIMITS.stepsMax ? steps : null;
+}
+
 /** The manifest's bytes: written once, when the job is made. */
 export function manifestBytes(manifest: Manifest): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify(manifest, null, 1)}\n`);
