@@ -114,7 +114,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   let from: Traffic | null = null;
   let last: { steps: number; traffic: Traffic } | null = null;
   let firstStep = 0;
-  const caughtUp: (() => void)[] = [];
+  /** Who waits for which event: an earlier one of the kind may stand before what was fetched. */
+  const caughtUp = new Map<VolunteerEvent, () => void>();
 
   const topic = joinTopic(
     node,
@@ -247,7 +248,8 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
 
   const loop = startLoop<VolunteerEvent, VolunteerEffect>({
     reduce(event) {
-      if (event.kind === "caught-up") for (const resolve of caughtUp.splice(0)) resolve();
+      caughtUp.get(event)?.();
+      caughtUp.delete(event);
       return reduce(volunteer, event, commitKey);
     },
     perform,
@@ -299,8 +301,9 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     },
     async catchUp(peer, signal) {
       const complete = await catchUp(signal, undefined, peer);
-      const settled = new Promise<void>((resolve) => caughtUp.push(resolve));
-      loop.enqueueOwn({ kind: "caught-up" });
+      const own: VolunteerEvent = { kind: "caught-up" };
+      const settled = new Promise<void>((resolve) => caughtUp.set(own, resolve));
+      loop.enqueueOwn(own);
       await Promise.race([settled, failed.promise]);
       return complete;
     },
