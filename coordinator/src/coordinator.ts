@@ -178,9 +178,19 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     if (hashed.clampedShare > 0.001)
       log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
     const { loss, score, examples } = evaluation;
-    if (!Number.isFinite(loss))
+    if (!Number.isFinite(loss) && manifest.job.rate !== null)
       throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
     enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, nowMs: performance.now() });
+  }
+
+  async function tryHere({ step, examples }: Extract<RoundEffect, { kind: "try" }>): Promise<void> {
+    const [{ loss, forwards }, hashed] = await Promise.all([
+      evaluator.call("evaluate", { batch: manifest.job.batch, examplesMax: examples }),
+      evaluator.call("stateHash", null),
+    ]);
+    evalForwards += forwards;
+    stateHash = hashed.stateHash;
+    enqueue({ kind: "tried", step, stateHash, loss, nowMs: performance.now() });
   }
 
   async function restore({ commits, step, stateHash: stated }: Extract<RoundEffect, { kind: "restore" }>): Promise<void> {
@@ -211,6 +221,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
         return;
       case "evaluate":
         return orFail(evaluateHere(effect.step));
+      case "try":
+        return orFail(tryHere(effect));
       case "apply":
         return orFail(evaluator.call("replay", { commits: [effect.commit] }));
       case "restore":

@@ -80,7 +80,8 @@ function commitStep(round: Round, open: OpenStep, nowMs: number): RoundEffect[] 
   const { rosters, commit, signal } = commitOf(manifest, settings, replica.history.roster, open, (peerId) => names.get(peerId) ?? "");
   round.signal = signal;
   const next = commit.step + 1 + manifest.staleness;
-  const task = next < manifest.job.steps ? taskOf(manifest, next, settings) : null;
+  // What the next trial of a probe is made with follows from this one.
+  const task = next < manifest.job.steps && !settings.probing ? taskOf(manifest, next, settings) : null;
   return [
     ...(task === null ? [] : assign(round, task)),
     ...rosters.map((entry) => ({ kind: "announce" as const, entry, task: null })),

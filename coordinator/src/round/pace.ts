@@ -25,7 +25,7 @@ export function deadlineMsOf({ times, manifest }: Pick<Round, "times" | "manifes
   return Math.min(deadlineMs, Math.max(deadlineFloorMs, ms));
 }
 
-function medianOf(values: readonly number[]): number {
+export function medianOf(values: readonly number[]): number {
   const sorted = [...values].sort((one, other) => one - other);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;

@@ -9,7 +9,7 @@ import type { OpenStep } from "./accept.ts";
 import { commitNext, onDeadline, onResult } from "./answers.ts";
 import { slotsIn } from "./assign.ts";
 import { taskOf } from "./commit.ts";
-import { canBegin, decide, settingsOf } from "./course.ts";
+import { canBegin, decide, mayOpen, onNotFinite, onTried, settingsOf } from "./course.ts";
 import { ask, assign, deadlineOf, enlist, mustShare, release } from "./slots.ts";
 import { activeMembers, isDeciding, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
@@ -32,6 +32,9 @@ export function reduce(round: Round, event: RoundEvent): RoundEffect[] {
       return onAnnounced(round, event.bytes, event.nowMs);
     case "evaluated":
       return onEvaluated(round, event);
+    case "tried":
+      onTried(round, event);
+      return [...takeCourse(round), ...openFirst(round)];
   }
 }
 
@@ -57,9 +60,9 @@ function isOver({ manifest, replica: { history } }: Round): boolean {
 }
 
 /** Announces what the course wants the ledger to say, if anything. */
-function takeCourse(round: Round): RoundEffect[] {
+function takeCourse(round: Round, choose: (round: Round) => RoundEffect[] = decide): RoundEffect[] {
   if (isDeciding(round) || (round.phase !== "gathering" && round.phase !== "open")) return [];
-  const effects = decide(round);
+  const effects = choose(round);
   const decisions = effects.filter((effect) => effect.kind === "announce" && isDecision(effect.entry));
   round.decided = round.replica.history.decisions.length + decisions.length;
   return effects;
@@ -136,7 +139,7 @@ function openFirst(round: Round): RoundEffect[] {
   if (round.phase !== "gathering" || !canBegin(round)) return [];
   const settings = settingsOf(round.manifest, round.replica.history);
   const decided = settings === null ? takeCourse(round) : [];
-  if (settings === null || isDeciding(round)) return decided;
+  if (settings === null || isDeciding(round) || !mayOpen(round)) return decided;
   round.phase = "announcing";
   return [...assign(round, taskOf(round.manifest, round.replica.history.lastStep + 1, settings)), ...openMore(round, settings)];
 }
@@ -144,7 +147,7 @@ function openFirst(round: Round): RoundEffect[] {
 /** Announces tasks until staleness + 1 are open: each on an entry that repeats the settings, so that a restart finds it in the ledger. */
 function openMore({ manifest, replica: { history } }: Round, settings: Settings): RoundEffect[] {
   const first = (history.open.at(-1)?.task.step ?? history.lastStep) + 1;
-  const end = Math.min(manifest.job.steps, history.lastStep + 2 + manifest.staleness);
+  const end = Math.min(manifest.job.steps, history.lastStep + 2 + (settings.probing ? 0 : manifest.staleness));
   return Array.from({ length: Math.max(0, end - first) }, (_, i) => ({
     kind: "announce" as const,
     entry: { kind: "rate" as const, ...settings, why: "" },
@@ -172,7 +175,7 @@ function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffec
     if (round.phase !== "finished") round.phase = "ending";
     return [...out, ...endIfDone(round)];
   }
-  if (effects.some(({ kind }) => kind === "apply" || kind === "compare")) out.push(...takeCourse(round));
+  if (effects.some(({ kind }) => kind === "apply" || kind === "compare" || kind === "restore")) out.push(...takeCourse(round));
   if (isDeciding(round)) return out;
   // A deadline that passed meanwhile was not heard.
   if (wasDeciding && round.phase === "open") out.push(...onTurn(round, nowMs));
@@ -182,8 +185,8 @@ function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffec
 /** What stood before it is in the ledger: the oldest open step has its turn. */
 function onTurn(round: Round, nowMs: number): RoundEffect[] {
   const next = round.open[0];
+  round.phase = next === undefined ? "gathering" : "open";
   if (next === undefined) return [];
-  round.phase = "open";
   return [deadlineOf(round, next, next.openedMs, nowMs)];
 }
 
@@ -207,6 +210,7 @@ function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
 
 function onEvaluated(round: Round, { step, stateHash, loss, score, examples }: Extract<RoundEvent, { kind: "evaluated" }>): RoundEffect[] {
   round.evaluating.delete(step);
+  if (!Number.isFinite(loss)) return [...takeCourse(round, () => onNotFinite(round, step))];
   return [{ kind: "announce", entry: { kind: "evaluation", step, stateHash, loss, score, examples }, task: null }];
 }
 

@@ -8,6 +8,7 @@ import type { Checkpoint, CoordinatorFrame, WorkerFrame, WorkerState } from "@zo
 import { createReplica, type Replica, type ReplicaEffect } from "@zoswarm/shared/replica/replica";
 import type { OpenStep } from "./accept.ts";
 import type { Run } from "./assign.ts";
+import type { Probe } from "./probe.ts";
 
 export interface Member {
   peerId: string;
@@ -56,6 +57,8 @@ export interface Round {
   divergences: number;
   /** Root mean square of the projected gradients of the newest commit. */
   signal: number | null;
+  /** What the probe has seen, while there is one. */
+  probe: Probe | null;
 }
 
 export type RoundEvent =
@@ -66,7 +69,9 @@ export type RoundEvent =
   | { kind: "result"; peerId: string; frame: Extract<WorkerFrame, { kind: "result" }>; nowMs: number }
   | { kind: "deadline"; step: number; nowMs: number }
   | { kind: "announced"; bytes: Uint8Array; nowMs: number }
-  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; nowMs: number };
+  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; nowMs: number }
+  /** A state of the probe, by a part of the held-out examples. */
+  | { kind: "tried"; step: number; stateHash: string; loss: number; nowMs: number };
 
 export type RoundEffect =
   | ReplicaEffect
@@ -74,6 +79,8 @@ export type RoundEffect =
   | { kind: "send"; peerId: string; frame: CoordinatorFrame }
   | { kind: "deadline"; step: number; afterMs: number }
   | { kind: "evaluate"; step: number }
+  /** Take the loss of the state after `step` on so many held-out examples, at most. */
+  | { kind: "try"; step: number; examples: number }
   | { kind: "dismiss"; peerId: string; code: SessionCode; message: string }
   | { kind: "finish" };
 
@@ -97,6 +104,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     forwards: 0,
     divergences: 0,
     signal: null,
+    probe: null,
   };
 }
 

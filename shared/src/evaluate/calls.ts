@@ -74,8 +74,8 @@ export interface Calls {
   reset: { request: { commits: readonly Commit[]; snapshot?: SnapshotOnWay | undefined }; answer: null };
   replay: { request: { commits: readonly Commit[] }; answer: null };
   measure: { request: MeasureRequest; answer: { losses: MeasuredLoss[]; aborted: boolean } };
-  /** Over the held-out examples. */
-  evaluate: { request: { batch: number }; answer: Evaluation };
+  /** Over the held-out examples, or so many of them, spread evenly. */
+  evaluate: { request: { batch: number; examplesMax?: number }; answer: Evaluation };
   /** What the model says of examples: scores of each class (or the number), or generated tokens. */
   predict: { request: { examples: readonly Example[] }; answer: { scores: number[][]; generated: number[][] } };
   stateHash: { request: null; answer: { stateHash: string; clampedShare: number } };

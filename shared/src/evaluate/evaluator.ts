@@ -99,14 +99,15 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   return { losses, aborted: aborted.has(id) };
 }
 
-async function evaluate({ batch }: Calls["evaluate"]["request"]): Promise<Evaluation> {
+async function evaluate({ batch, examplesMax = heldout.length }: Calls["evaluate"]["request"]): Promise<Evaluation> {
   const { judge } = loaded();
+  const count = Math.min(examplesMax, heldout.length);
+  const chosen = Array.from({ length: count }, (_, i) => heldout[Math.floor((i * heldout.length) / count)] as Example);
   const observed: Awaited<ReturnType<Judge["observe"]>>[] = [];
-  for (let from = 0; from < heldout.length && !closing; from += batch)
-    observed.push(await judge.observe(heldout.slice(from, from + batch)));
+  for (let from = 0; from < count && !closing; from += batch) observed.push(await judge.observe(chosen.slice(from, from + batch)));
   const forwards = observed.reduce((sum, one) => sum + one.forwards, 0);
   stats.evalForwards += forwards;
-  return { loss: judge.lossOf(observed) ?? Number.NaN, score: judge.scoreOf(observed), examples: heldout.length, forwards };
+  return { loss: judge.lossOf(observed) ?? Number.NaN, score: judge.scoreOf(observed), examples: count, forwards };
 }
 
 async function predict({ examples }: Calls["predict"]["request"]): Promise<Calls["predict"]["answer"]> {

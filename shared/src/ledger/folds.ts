@@ -29,7 +29,7 @@ export interface EvaluationPoint {
 }
 
 /** What steps are measured and made with. */
-export type Settings = Pick<Extract<Entry, { kind: "rate" }>, "rate" | "epsilonLog2" | "groups" | "directionsLog2">;
+export type Settings = Omit<Extract<Entry, { kind: "rate" }>, "kind" | "why">;
 
 /** Entries that change the job's course. A `rate` entry that gives no reason only repeats what holds, for the task that it carries. */
 export type DecisionEntry = Extract<Entry, { kind: "rate" | "restore" | "end" }>;
@@ -163,8 +163,8 @@ function extendByEntry(history: History, entry: NonNullable<Announcement["entry"
       return { ok: true };
     }
     case "rate": {
-      const { rate, epsilonLog2, groups, directionsLog2 } = entry;
-      history.settings = { rate, epsilonLog2, groups, directionsLog2 };
+      const { kind: _kind, why: _why, ...settings } = entry;
+      history.settings = settings;
       return { ok: true };
     }
     case "end":

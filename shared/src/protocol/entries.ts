@@ -93,14 +93,23 @@ export const settingFields = {
 };
 
 const rateTuple = z
-  .tuple([z.literal(2), settingFields.rate, settingFields.epsilonLog2, settingFields.groups, settingFields.directionsLog2, whyText])
+  .tuple([
+    ...([z.literal(2), settingFields.rate, settingFields.epsilonLog2, settingFields.groups, settingFields.directionsLog2] as const),
+    z.boolean(),
+    finite.positive().nullable(),
+    whyText,
+  ])
   .refine(([, , , groups, directionsLog2]) => groups * 2 ** directionsLog2 <= LIMITS.directionsPerStepMax, "too many directions")
-  .transform(([, rate, epsilonLog2, groups, directionsLog2, why]) => ({
+  .transform(([, rate, epsilonLog2, groups, directionsLog2, probing, curvature, why]) => ({
     kind: "rate" as const,
     rate,
     epsilonLog2,
     groups,
     directionsLog2,
+    /** Steps by it are a trial: where they stand is left again. */
+    probing,
+    /** Mean curvature of the loss along a direction, as far as it is known. */
+    curvature,
     why,
   }));
 
@@ -148,8 +157,10 @@ export function entryTuple(entry: Entry): unknown[] {
       ];
     case "roster":
       return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
-    case "rate":
-      return [2, entry.rate, entry.epsilonLog2, entry.groups, entry.directionsLog2, entry.why];
+    case "rate": {
+      const { rate, epsilonLog2, groups, directionsLog2, probing, curvature, why } = entry;
+      return [2, rate, epsilonLog2, groups, directionsLog2, probing, curvature, why];
+    }
     case "evaluation":
       return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.score, entry.examples];
     case "restore":
