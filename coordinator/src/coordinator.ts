@@ -20,8 +20,10 @@ import { headOf } from "@zoswarm/shared/replica/replica";
 import { eitherBlobs } from "@zoswarm/shared/store/blobs";
 import type { LoadedJob } from "./load.ts";
 import { ENTRY_BYTES, refuseFull } from "./room.ts";
+import { settingsOf, USUAL } from "./round/course.ts";
 import { reduce } from "./round/round.ts";
 import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
+import { CURVATURE_BY } from "./round/steer.ts";
 import { openSessions, type Sessions } from "./sessions.ts";
 import { openStandby, type StandbyOptions } from "./standbys.ts";
 import { recordSuccessor, successorMessage } from "./successor.ts";
@@ -169,18 +171,21 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   async function evaluateHere(step: number): Promise<void> {
     // All calls stand in the evaluator's queue before any later commit: they see the state after `step`.
     if (snapshots.due(step, snapshotEvery)) orFail(keepSnapshot(step));
-    const [evaluation, hashed] = await Promise.all([
+    const isSteered = manifest.job.rate === null;
+    const epsilonLog2 = settingsOf(manifest, history)?.epsilonLog2 ?? USUAL.epsilonLog2;
+    const [evaluation, hashed, bent] = await Promise.all([
       evaluator.call("evaluate", { batch: manifest.job.batch }),
       evaluator.call("stateHash", null),
+      isSteered ? evaluator.call("curvature", { step: Math.max(0, step), epsilonLog2, ...CURVATURE_BY }) : null,
     ]);
-    evalForwards += evaluation.forwards;
+    evalForwards += evaluation.forwards + (bent?.forwards ?? 0);
     stateHash = hashed.stateHash;
     if (hashed.clampedShare > 0.001)
       log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
     const { loss, score, examples } = evaluation;
     if (!Number.isFinite(loss) && manifest.job.rate !== null)
       throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
-    enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, nowMs: performance.now() });
+    enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, curvature: bent?.curvature ?? null, nowMs: performance.now() });
   }
 
   async function tryHere({ step, examples }: Extract<RoundEffect, { kind: "try" }>): Promise<void> {

@@ -17,7 +17,7 @@ export function settingsOf({ job }: Manifest, { settings }: Pick<History, "setti
   if (settings !== null) return settings;
   const { rate, epsilonLog2, groups, directionsLog2 } = job;
   if (rate === null || epsilonLog2 === null || groups === null || directionsLog2 === null) return null;
-  return { rate, epsilonLog2, groups, directionsLog2, probing: false, curvature: null };
+  return { rate, epsilonLog2, groups, directionsLog2, probing: false };
 }
 
 /** What a step is measured with where a job file says nothing of it. */
@@ -31,7 +31,6 @@ export function firstSettings({ rate, epsilonLog2, groups, directionsLog2 }: Man
     groups: groups ?? USUAL.groups,
     directionsLog2: directionsLog2 ?? USUAL.directionsLog2,
     probing: rate === null,
-    curvature: null,
   };
 }
 
@@ -123,7 +122,7 @@ function conclude(round: Round, { before, trials }: Probe, settings: Settings): 
   const swarm = swarmOf(round, directions);
   const size = sizeOf(manifest, swarm);
   const chosen = resized(
-    { ...settings, rate: found.rate, curvature: found.curvature > 0 ? found.curvature : null, probing: false },
+    { ...settings, rate: found.rate, probing: false },
     size,
     manifest,
   );
@@ -193,7 +192,7 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
   const directions = settings.groups * 2 ** settings.directionsLog2;
-  const turn = turnOf({ ...settings, directions }, points);
+  const turn = turnOf({ rate: settings.rate, directions, curvature: round.curvature }, points);
   const at = (rate: number): Settings => ({ ...settings, rate, epsilonLog2: epsilonFor(manifest, rate, directions) });
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.to.loss)} to ${figure(points.at(-1)?.loss ?? 0)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;

@@ -18,7 +18,7 @@ const RATE_MAX = 0.5;
 /** The look that comes first only measures how steep the loss is. */
 export const LOOK_RATE = 2 ** -24;
 /** Of the rate at which a single step gains most, this share is taken for many: noise that steps leave adds up (measured: CHANGELOG, test/bench/quality). */
-const SHARE_OF_BEST = Number(process.env.KAPPA ?? 0.2);
+const SHARE_OF_BEST = Number(process.env.KAPPA ?? 0.25);
 
 export interface Trial {
   rate: number;
@@ -47,8 +47,6 @@ export interface Found {
   best: number;
   /** To train with. */
   rate: number;
-  /** Mean second derivative of the loss along a direction; 0 where none was seen. */
-  curvature: number;
 }
 
 /** The rate of the next trial; null once enough is seen. `before` is the held-out loss at the start, `directions` are a step's. */
@@ -83,11 +81,11 @@ export function findRate(before: number, trials: readonly Trial[], directions: n
   const worths = worthsOf(before, trials, directions);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const rates = climbs.map(({ rate }) => rate);
-  const [rate, worth, signal] = [mean(rates), mean(worths), mean(climbs.map((climb) => climb.signal))];
+  const [rate, worth] = [mean(rates), mean(worths)];
   const spread = mean(rates.map((one) => (one - rate) ** 2));
   const slope = spread > 0 ? mean(rates.map((one, i) => (one - rate) * ((worths[i] as number) - worth))) / spread : 0;
   const steepest = worths.reduce((most, one, i) => (one * (rates[i] as number) > (worths[most] as number) * (rates[most] as number) ? i : most), 0);
   const top = rates[steepest] ?? 0;
   const best = slope < 0 ? Math.min(Math.max((worth - slope * rate) / (-2 * slope), top / GROWTH), top * GROWTH) : top;
-  return { best, rate: SHARE_OF_BEST * best, curvature: Math.max(0, -2 * slope * signal) };
+  return { best, rate: SHARE_OF_BEST * best };
 }

@@ -57,6 +57,8 @@ export interface Round {
   divergences: number;
   /** Root mean square of the projected gradients of the newest commit. */
   signal: number | null;
+  /** Mean second derivative of the held-out loss along random directions, at the newest evaluation; null where it was not taken. */
+  curvature: number | null;
   /** What the probe has seen, while there is one. */
   probe: Probe | null;
 }
@@ -69,7 +71,7 @@ export type RoundEvent =
   | { kind: "result"; peerId: string; frame: Extract<WorkerFrame, { kind: "result" }>; nowMs: number }
   | { kind: "deadline"; step: number; nowMs: number }
   | { kind: "announced"; bytes: Uint8Array; nowMs: number }
-  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; nowMs: number }
+  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; curvature: number | null; nowMs: number }
   /** A state of the probe, by a part of the held-out examples. */
   | { kind: "tried"; step: number; stateHash: string; loss: number; nowMs: number };
 
@@ -104,6 +106,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     forwards: 0,
     divergences: 0,
     signal: null,
+    curvature: null,
     probe: null,
   };
 }

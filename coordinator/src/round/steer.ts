@@ -11,10 +11,14 @@ const NOISE_SHARE = 0.003;
 /** So many standard deviations are beyond the noise. */
 const SIGMAS = 3;
 /** Intervals between evaluations that progress is averaged over. */
-const INTERVALS = 2;
+const INTERVALS = Number(process.env.INTERVALS ?? 1);
+const LATE = Number(process.env.LATE ?? 0.5);
 
 /** A rate is changed where the better one is less than this share of it. */
 const WORTH = 0.8;
+
+/** What the curvature is taken from at an evaluation. */
+export const CURVATURE_BY = { directions: 4, examplesMax: 32 } as const;
 
 export interface Course {
   rate: number;
@@ -31,7 +35,7 @@ export const DIRECTIONS_KNEE = 512;
 
 /** What the loss rises by in a step for the noise of its directions: half the curvature along each, and what they share. */
 export function noiseOf({ rate, directions, curvature }: Course): number {
-  return ((curvature ?? 0) * rate * rate * directions * (1 + directions / DIRECTIONS_KNEE)) / 2;
+  return (Math.max(0, curvature ?? 0) * rate * rate * directions) / 2;
 }
 
 /** Standard deviation of held-out losses about their trend, from their second differences; robust against single jumps. */
@@ -61,6 +65,6 @@ export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn
   const gain = (from.loss - last.loss) / (last.step - from.step);
   const cost = noiseOf(course);
   const isStill = from.loss - last.loss < noise;
-  const share = cost > 0 ? (1 + gain / cost) / 2 : isStill ? 0.5 : 1;
+  const share = cost > 0 ? LATE * (1 + gain / cost) / 2 : isStill ? 0.5 : 1;
   return share < WORTH ? { kind: "shorter", rate: course.rate * Math.max(0.5, share), gain, cost } : null;
 }

@@ -99,15 +99,39 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   return { losses, aborted: aborted.has(id) };
 }
 
+/** So many held-out examples, spread evenly over all. */
+function heldoutOf(examplesMax: number): Example[] {
+  const count = Math.min(examplesMax, heldout.length);
+  return Array.from({ length: count }, (_, i) => heldout[Math.floor((i * heldout.length) / count)] as Example);
+}
+
+/** A group of directions that no step has. */
+const CURVATURE_GROUP = 0xffffff;
+
+async function curvature({ step, epsilonLog2, directions, examplesMax }: Calls["curvature"]["request"]): Promise<Calls["curvature"]["answer"]> {
+  const { judge } = loaded();
+  const examples = heldoutOf(examplesMax);
+  const m = Math.ceil(Math.log2(directions));
+  const from = { ...stats };
+  const here = await judge.observe(examples);
+  const { losses } = await measure(-1, {
+    ...{ step, group: CURVATURE_GROUP, m, epsilonLog2, estimator: "two-sided", examples },
+    directions: Array.from({ length: directions }, (_, k) => k),
+  });
+  const forwards = here.forwards + stats.forwards - from.forwards;
+  Object.assign(stats, { ...from, evalForwards: from.evalForwards + forwards });
+  const bends = losses.map(({ plus, minus }) => (plus ?? Number.NaN) + (minus ?? Number.NaN) - 2 * (judge.lossOf([here]) ?? Number.NaN));
+  return { curvature: bends.reduce((sum, bend) => sum + bend, 0) / bends.length / 4 ** epsilonLog2, forwards };
+}
+
 async function evaluate({ batch, examplesMax = heldout.length }: Calls["evaluate"]["request"]): Promise<Evaluation> {
   const { judge } = loaded();
-  const count = Math.min(examplesMax, heldout.length);
-  const chosen = Array.from({ length: count }, (_, i) => heldout[Math.floor((i * heldout.length) / count)] as Example);
+  const chosen = heldoutOf(examplesMax);
   const observed: Awaited<ReturnType<Judge["observe"]>>[] = [];
-  for (let from = 0; from < count && !closing; from += batch) observed.push(await judge.observe(chosen.slice(from, from + batch)));
+  for (let from = 0; from < chosen.length && !closing; from += batch) observed.push(await judge.observe(chosen.slice(from, from + batch)));
   const forwards = observed.reduce((sum, one) => sum + one.forwards, 0);
   stats.evalForwards += forwards;
-  return { loss: judge.lossOf(observed) ?? Number.NaN, score: judge.scoreOf(observed), examples: count, forwards };
+  return { loss: judge.lossOf(observed) ?? Number.NaN, score: judge.scoreOf(observed), examples: chosen.length, forwards };
 }
 
 async function predict({ examples }: Calls["predict"]["request"]): Promise<Calls["predict"]["answer"]> {
@@ -155,6 +179,8 @@ async function serve(call: (typeof queue)[number]): Promise<unknown> {
       return measure(call.id, call.request);
     case "evaluate":
       return evaluate(call.request);
+    case "curvature":
+      return curvature(call.request);
     case "predict":
       return predict(call.request);
     case "stateHash":

@@ -96,11 +96,10 @@ const rateTuple = z
   .tuple([
     ...([z.literal(2), settingFields.rate, settingFields.epsilonLog2, settingFields.groups, settingFields.directionsLog2] as const),
     z.boolean(),
-    finite.positive().nullable(),
     whyText,
   ])
   .refine(([, , , groups, directionsLog2]) => groups * 2 ** directionsLog2 <= LIMITS.directionsPerStepMax, "too many directions")
-  .transform(([, rate, epsilonLog2, groups, directionsLog2, probing, curvature, why]) => ({
+  .transform(([, rate, epsilonLog2, groups, directionsLog2, probing, why]) => ({
     kind: "rate" as const,
     rate,
     epsilonLog2,
@@ -108,8 +107,6 @@ const rateTuple = z
     directionsLog2,
     /** Steps by it are a trial: where they stand is left again. */
     probing,
-    /** Mean curvature of the loss along a direction, as far as it is known. */
-    curvature,
     why,
   }));
 
@@ -158,8 +155,8 @@ export function entryTuple(entry: Entry): unknown[] {
     case "roster":
       return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
     case "rate": {
-      const { rate, epsilonLog2, groups, directionsLog2, probing, curvature, why } = entry;
-      return [2, rate, epsilonLog2, groups, directionsLog2, probing, curvature, why];
+      const { rate, epsilonLog2, groups, directionsLog2, probing, why } = entry;
+      return [2, rate, epsilonLog2, groups, directionsLog2, probing, why];
     }
     case "evaluation":
       return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.score, entry.examples];

@@ -15,6 +15,7 @@ import type { Estimator } from "@zoswarm/shared/protocol/announcement";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import type { Commit } from "@zoswarm/shared/zo/commit";
+import { CURVATURE_BY } from "../../../coordinator/src/round/steer.ts";
 import type { Key } from "@zoswarm/shared/zo/lattice";
 
 export interface Lab {
@@ -41,6 +42,7 @@ export interface Lab {
   restore(commits: readonly Commit[]): Promise<void>;
   stateHash(): Promise<string>;
   evaluate(examplesMax?: number): Promise<Evaluation>;
+  curvature(step: number, epsilonLog2: number): Promise<{ curvature: number; forwards: number }>;
   close(): Promise<void>;
 }
 
@@ -89,6 +91,7 @@ export async function openLab(job: Record<string, unknown>, dir: string): Promis
     restore: async (commits) => void (await evaluator.call("reset", { commits })),
     stateHash: async () => (await evaluator.call("stateHash", null)).stateHash,
     evaluate: (examplesMax) => evaluator.call("evaluate", { batch: manifest.job.batch, ...(examplesMax !== undefined && { examplesMax }) }),
+    curvature: (step, epsilonLog2) => evaluator.call("curvature", { step: Math.max(0, step), epsilonLog2, ...CURVATURE_BY }),
     async close() {
       await evaluator.close();
       await rm(dir, { recursive: true, force: true });

@@ -3,6 +3,7 @@
  * the network alone. Losses are measured by real forward passes; time is virtual, from measured times of a forward pass and a stated
  * delay, so that hundreds of workers can be tried on a machine that has two processors.
  */
+import { settingsOf } from "../../../coordinator/src/round/course.ts";
 import { reduce } from "../../../coordinator/src/round/round.ts";
 import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../../coordinator/src/round/state.ts";
 import type { Example } from "@zoswarm/shared/data/examples";
@@ -90,8 +91,10 @@ export async function runSwarm({ lab, seed, job, workers, forwardSeconds, delayS
         return lab.restore(effect.commits);
       case "evaluate": {
         const { loss, score, examples, forwards } = await lab.evaluate();
-        const atMs = nowMs + 1000 * forwards * forwardSeconds;
-        return later(atMs, { kind: "evaluated", step: effect.step, stateHash: await lab.stateHash(), loss, score, examples, nowMs: atMs });
+        const bent = await lab.curvature(effect.step, settingsOf(manifest, history)?.epsilonLog2 ?? -10);
+        const atMs = nowMs + 1000 * (forwards + bent.forwards) * forwardSeconds;
+        const evaluated = { step: effect.step, stateHash: await lab.stateHash(), loss, score, examples, curvature: bent.curvature };
+        return later(atMs, { kind: "evaluated", ...evaluated, nowMs: atMs });
       }
       case "try": {
         const { loss, forwards } = await lab.evaluate(effect.examples);
