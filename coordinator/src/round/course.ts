@@ -127,7 +127,7 @@ function conclude(round: Round, { before, trials }: Probe, settings: Settings): 
     manifest,
   );
   const losses = trials.slice(1).map(({ rate, loss }) => `${figure(rate)}: ${figure(loss)}`);
-  const why = `one step gains most at rate ${figure(found.best)}; a fifth of it is for many. ${sizeWords(manifest, swarm, size)}. Held-out loss ${figure(start.loss)}, then by trial rate ${losses.join(", ")}`;
+  const why = `one step gains most at rate ${figure(found.best)}; a quarter of it is for many. ${sizeWords(manifest, swarm, size)}. Held-out loss ${figure(start.loss)}, then by trial rate ${losses.join(", ")}`;
   round.probe = null;
   const back =
     kept.step === stepOf(replica.history.branch) ? [] : [announce({ kind: "restore", step: kept.step, stateHash: kept.stateHash })];

@@ -17,8 +17,8 @@ const LEAST_SHARE = 1 / 3;
 const RATE_MAX = 0.5;
 /** The look that comes first only measures how steep the loss is. */
 export const LOOK_RATE = 2 ** -24;
-/** Of the rate at which a single step gains most, this share is taken for many: noise that steps leave adds up (measured: CHANGELOG, test/bench/quality). */
-const SHARE_OF_BEST = Number(process.env.KAPPA ?? 0.25);
+/** Of the rate at which a single step gains most, this share is taken for many: noise that steps leave adds up (measured: shared/spec/training.md). */
+const SHARE_OF_BEST = 0.25;
 
 export interface Trial {
   rate: number;

@@ -7,9 +7,8 @@
 import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
 import { DIRECTIONS_KNEE } from "./steer.ts";
 
-/** Directions of a group at most: more share one batch and learn it by heart (measured: CHANGELOG, test/bench/quality). */
-const GROUP_LOG2_MAX = 8;
-const LOG2_MIN = 4;
+/** Directions of a group: more directions are more groups, each with a batch of its own, which gains more than one batch for all (measured: shared/spec/training.md). */
+const GROUP_LOG2 = 4;
 const LOG2_MAX = 10;
 /** A job has so many steps at least: fewer cannot be steered. */
 const STEPS_MIN = 24;
@@ -33,8 +32,8 @@ export function sizeFor({ workers, speed, overhead }: Swarm, oneSided: boolean, 
   const busy = workers * (oneSided ? CENTRE_MIN : 1);
   const wanted = Math.max(fastest, busy, 1);
   const affordable = budget === null ? Number.POSITIVE_INFINITY : budget / STEPS_MIN;
-  const log2 = Math.min(Math.max(Math.round(Math.log2(Math.min(wanted, affordable))), LOG2_MIN), LOG2_MAX);
-  const directionsLog2 = Math.min(log2, GROUP_LOG2_MAX);
+  const log2 = Math.min(Math.max(Math.round(Math.log2(Math.min(wanted, affordable))), GROUP_LOG2), LOG2_MAX);
+  const directionsLog2 = Math.min(log2, GROUP_LOG2);
   return { groups: 2 ** (log2 - directionsLog2), directionsLog2 };
 }
 

@@ -11,8 +11,9 @@ const NOISE_SHARE = 0.003;
 /** So many standard deviations are beyond the noise. */
 const SIGMAS = 3;
 /** Intervals between evaluations that progress is averaged over. */
-const INTERVALS = Number(process.env.INTERVALS ?? 1);
-const LATE = Number(process.env.LATE ?? 0.5);
+const INTERVALS = 2;
+/** Of the rate at which a single step gains most this share is best in the long run: noise that steps leave adds up (measured: shared/spec/training.md). */
+const SHARE_OF_BEST = 0.5;
 
 /** A rate is changed where the better one is less than this share of it. */
 const WORTH = 0.8;
@@ -50,7 +51,7 @@ export function lossNoise(points: readonly { loss: number }[]): number {
 
 /**
  * What to change, given the held-out evaluations made with this course, oldest first; null where nothing. A step gains
- * slope x rate - cost, with a cost that grows with the square of the rate: so it gains most at rate (1 + gain / cost) / 2, which is what
+ * slope x rate - cost, with a cost that grows with the square of the rate: so it gains most at rate x (1 + gain / cost) / 2, which is what
  * it has where gain and cost are equal, and half of it where there is no gain.
  */
 export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn | null {
@@ -65,6 +66,6 @@ export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn
   const gain = (from.loss - last.loss) / (last.step - from.step);
   const cost = noiseOf(course);
   const isStill = from.loss - last.loss < noise;
-  const share = cost > 0 ? LATE * (1 + gain / cost) / 2 : isStill ? 0.5 : 1;
+  const share = cost > 0 ? (SHARE_OF_BEST * (1 + gain / cost)) / 2 : isStill ? 0.5 : 1;
   return share < WORTH ? { kind: "shorter", rate: course.rate * Math.max(0.5, share), gain, cost } : null;
 }
