@@ -153,7 +153,7 @@ export const jobFileSchema = z.strictObject({
     .enum(["plain", "normalised"])
     .default("normalised")
     .describe("normalised: the step's projected gradients are divided by their rms; plain needs a `rate`"),
-  evaluateEvery: z.int().min(1).max(1_000_000).default(10).describe("steps between held-out evaluations; replicas are compared there"),
+  evaluateEvery: z.int().min(1).max(1_000_000).default(5).describe("steps between held-out evaluations; replicas are compared there"),
   staleness: z
     .int()
     .min(0)
@@ -225,8 +225,19 @@ export function misfitsOf(value: unknown): string[] {
   return [...stepMisfits(job, isAutomatic), ...objectiveMisfits(job)].map((fault) => `  ${fault}`);
 }
 
-function stepMisfits({ groups, directionsLog2, estimator, rule }: Partial<JobFile>, isAutomatic: boolean): string[] {
+/** A probe and what is steered by it need so many steps, and so many forward passes. */
+const AUTOMATIC_STEPS_MIN = 40;
+const AUTOMATIC_FORWARDS_MIN = 640;
+
+function stepMisfits(job: Partial<JobFile>, isAutomatic: boolean): string[] {
+  const { groups, directionsLog2, estimator, rule, steps, stop } = job;
   const faults: string[] = [];
+  if (isAutomatic && steps !== undefined && steps < AUTOMATIC_STEPS_MIN)
+    faults.push(`steps: a job whose rate is chosen needs at least ${AUTOMATIC_STEPS_MIN} (it is ${steps}); raise it, or give a rate`);
+  if (isAutomatic && stop?.forwards !== undefined && stop.forwards < AUTOMATIC_FORWARDS_MIN)
+    faults.push(
+      `stop.forwards: a job whose rate is chosen needs at least ${AUTOMATIC_FORWARDS_MIN} (it is ${stop.forwards}); raise it, or give a rate`,
+    );
   if (isAutomatic && rule === "plain")
     faults.push("rate: is chosen only under rule: normalised (it is plain); give a rate, or leave the rule out");
   const directions = (groups ?? 1) * 2 ** (directionsLog2 ?? 0);

@@ -120,8 +120,15 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
             loss,
             score: loss,
             examples: 1,
+            curvature: null,
             nowMs: nowMs(),
           });
+        });
+        return done();
+      case "try":
+        evaluator.call(EVALUATION_PASSES, () => {
+          const loss = sim.objective.loss(evaluator.x, 0, -1);
+          enqueue({ kind: "tried", step: effect.step, stateHash: evaluator.stateHash(), loss, nowMs: nowMs() });
         });
         return done();
       case "apply":

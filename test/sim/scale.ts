@@ -97,7 +97,7 @@ export function measureScale(workers: number, directionsLog2 = Math.ceil(Math.lo
   }
 
   feed({ kind: "started", nowMs });
-  feed({ kind: "evaluated", step: -1, stateHash: "ab".repeat(32), loss: 1, score: 0, examples: 1, nowMs });
+  feed({ kind: "evaluated", step: -1, stateHash: "ab".repeat(32), loss: 1, score: 0, examples: 1, curvature: null, nowMs });
   tell({ kind: "online" });
   tell({ kind: "caught-up" });
   const slotsOf = (peerId: string) => [...(round.open[0]?.asked.get(peerId) ?? [])];

@@ -8,7 +8,7 @@ import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { medianOf } from "./pace.ts";
 import { findRate, LOOK_RATE, nextTrial, PROBE_EXAMPLES, type Probe } from "./probe.ts";
-import { type Size, type Swarm, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
+import { directionsOf, type Size, type Swarm, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
 import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 import { turnOf } from "./steer.ts";
 
@@ -79,8 +79,8 @@ function probe(round: Round): RoundEffect[] {
     return isMade ? attempt(probe, here) : [];
   }
   const settings = history.settings ?? firstSettings(manifest.job);
-  const directions = settings.groups * 2 ** settings.directionsLog2;
-  const rate = nextTrial(probe.before, probe.trials, directions);
+  const directions = directionsOf(settings);
+  const rate = nextTrial(probe.before, probe.trials);
   if (rate === null) return conclude(round, probe, settings);
   probe.isChosen = true;
   probe.fromStep = history.lastStep;
@@ -88,7 +88,8 @@ function probe(round: Round): RoundEffect[] {
     probe.trials.length === 0
       ? "a first look: how steep the loss is"
       : `a trial; held-out loss ${figure(probe.trials.at(-1)?.loss ?? probe.before)} so far`;
-  return [rateEntry({ ...settings, rate, epsilonLog2: epsilonFor(manifest, rate, directions) }, why)];
+  const epsilonLog2 = probe.trials.length === 0 ? settings.epsilonLog2 : epsilonFor(manifest, rate, directions);
+  return [rateEntry({ ...settings, rate, epsilonLog2 }, why)];
 }
 
 /** Asks for the held-out loss of the state after `step`. */
@@ -107,25 +108,24 @@ export function onTried(round: Round, { step, loss, stateHash }: Extract<RoundEv
     return;
   }
   probe.isChosen = false;
-  const rate = replica.history.settings?.rate ?? LOOK_RATE;
-  probe.trials.push({ rate, signal: signal ?? 0, loss: Number.isFinite(loss) ? loss : Number.POSITIVE_INFINITY, step, stateHash });
+  const { settings, losses } = replica.history;
+  probe.trials.push({
+    ...{ rate: settings?.rate ?? LOOK_RATE, directions: losses.at(-1)?.committed ?? 0, signal: signal ?? 0 },
+    ...{ loss: Number.isFinite(loss) ? loss : Number.POSITIVE_INFINITY, step, stateHash },
+  });
 }
 
 /** Back to the best state that a short enough trial came to, and from there on with what was found. */
 function conclude(round: Round, { before, trials }: Probe, settings: Settings): RoundEffect[] {
   const { manifest, replica } = round;
   const start = { step: -1, loss: before ?? Number.POSITIVE_INFINITY, stateHash: manifest.stateHash };
-  const directions = settings.groups * 2 ** settings.directionsLog2;
-  const found = findRate(start.loss, trials, directions);
+  const directions = directionsOf(settings);
+  const found = findRate(start.loss, trials);
   // Longer steps gained more at once, and left noise that takes longer to undo than they saved.
   const kept = trials.filter(({ rate }) => rate <= found.best / 2).reduce((least, one) => (one.loss < least.loss ? one : least), start);
   const swarm = swarmOf(round, directions);
-  const size = sizeOf(manifest, swarm);
-  const chosen = resized(
-    { ...settings, rate: found.rate, probing: false },
-    size,
-    manifest,
-  );
+  const size = sizeFor(swarm, manifest.job);
+  const chosen = resized({ ...settings, rate: found.rate, probing: false }, size, manifest);
   const losses = trials.slice(1).map(({ rate, loss }) => `${figure(rate)}: ${figure(loss)}`);
   const why = `one step gains most at rate ${figure(found.best)}; a quarter of it is for many. ${sizeWords(manifest, swarm, size)}. Held-out loss ${figure(start.loss)}, then by trial rate ${losses.join(", ")}`;
   round.probe = null;
@@ -136,7 +136,7 @@ function conclude(round: Round, { before, trials }: Probe, settings: Settings): 
 
 /** Steps of another size: longer or shorter as far as that is worth it, and measured as far away as they are long. */
 function resized(settings: Settings, size: Size, manifest: Manifest): Settings {
-  const [was, is] = [settings, size].map(({ groups, directionsLog2 }) => groups * 2 ** directionsLog2) as [number, number];
+  const [was, is] = [directionsOf(settings), directionsOf(size)];
   const rate = (settings.rate * shareOfRate(is)) / shareOfRate(was);
   return { ...settings, ...size, rate, epsilonLog2: epsilonFor(manifest, rate, is) };
 }
@@ -165,15 +165,8 @@ function swarmOf(round: Round, directions: number): Swarm {
 /** A step costs this at least besides measuring: a commit is signed, written, sent and applied. */
 const OVERHEAD_MIN_S = 0.01;
 
-function sizeOf({ job }: Manifest, swarm: Swarm): Size {
-  const { forwards } = job.stop;
-  const budget = forwards === null ? null : forwards / (job.estimator === "two-sided" ? 2 : 1);
-  const size = sizeFor(swarm, job.estimator === "one-sided", budget);
-  return { groups: job.groups ?? size.groups, directionsLog2: job.directionsLog2 ?? size.directionsLog2 };
-}
-
-function sizeWords({ job }: Manifest, swarm: Swarm, { groups, directionsLog2 }: Size): string {
-  const directions = groups * 2 ** directionsLog2;
+function sizeWords({ job }: Manifest, swarm: Swarm, size: Size): string {
+  const directions = directionsOf(size);
   const seconds = stepSeconds(swarm, directions);
   const { forwards } = job.stop;
   const whole = forwards === null ? "" : `, ${forwards} forward passes about ${Math.ceil(((forwards / directions) * seconds) / 60)} min`;
@@ -191,7 +184,7 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const { history } = replica;
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
-  const directions = settings.groups * 2 ** settings.directionsLog2;
+  const directions = directionsOf(settings);
   const turn = turnOf({ rate: settings.rate, directions, curvature: round.curvature }, points);
   const at = (rate: number): Settings => ({ ...settings, rate, epsilonLog2: epsilonFor(manifest, rate, directions) });
   if (turn?.kind === "back") {
@@ -205,8 +198,8 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   // Only where the ledger has grown by an evaluation: a swarm that flickers must not.
   if (points.length === 0 || evaluationHere(history) === undefined) return [];
   const swarm = swarmOf(round, directions);
-  const size = sizeOf(manifest, swarm);
-  const wanted = size.groups * 2 ** size.directionsLog2;
+  const size = sizeFor(swarm, manifest.job);
+  const wanted = directionsOf(size);
   if (Math.max(wanted / directions, directions / wanted) < RESIZE) return [];
   return [rateEntry(resized(settings, size, manifest), `the swarm has changed. ${sizeWords(manifest, swarm, size)}`)];
 }

@@ -135,7 +135,8 @@ export function drive(
       });
     },
     evaluated({ loss = 0.7, score = 0.5 } = {}) {
-      for (const step of [...round.evaluating]) kept.feed({ kind: "evaluated", step, stateHash: HASH, loss, score, examples: 2, nowMs: 0 });
+      for (const step of [...round.evaluating])
+        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss, score, examples: 2, curvature: null, nowMs: 0 });
     },
     announced: (entry, nowMs = 0) => kept.feed(announced({ entry, task: null }, nowMs)),
     slots: (peerId) => [...(round.open[0]?.asked.get(peerId) ?? [])].sort((one, other) => one - other),

@@ -1,5 +1,5 @@
 /**
- * The probe of a job whose rate is left to the coordinator: a few real steps, each at twice the rate of the one before, until a step no
+ * The probe of a job whose rate is left to the coordinator: a few real steps, each at three times the rate of the one before, until a step no
  * longer lowers the held-out loss. From how much each step lowered it follow the rate at which a single step lowers it most, and the
  * curvature. It is the learning-rate range test of Smith (2017) for steps whose noise grows with the square of the rate. Pure.
  */
@@ -22,6 +22,8 @@ const SHARE_OF_BEST = 0.25;
 
 export interface Trial {
   rate: number;
+  /** Directions that were committed. */
+  directions: number;
   /** Root mean square of the step's projected gradients. */
   signal: number;
   /** Held-out loss after it; infinite where it is not finite. */
@@ -49,26 +51,28 @@ export interface Found {
   rate: number;
 }
 
-/** The rate of the next trial; null once enough is seen. `before` is the held-out loss at the start, `directions` are a step's. */
-export function nextTrial(before: number, trials: readonly Trial[], directions: number): number | null {
+/** The rate of the next trial; null once enough is seen. `before` is the held-out loss at the start. */
+export function nextTrial(before: number, trials: readonly Trial[]): number | null {
   const [look, ...climbs] = trials;
   if (look === undefined) return LOOK_RATE;
   const last = climbs.at(-1);
   if (last === undefined) {
-    const steep = (FIRST_SHARE * Math.abs(before)) / (directions * look.signal);
+    const steep = (FIRST_SHARE * Math.abs(before)) / (look.directions * look.signal);
     return Number.isFinite(steep) ? Math.min(Math.max(steep, LOOK_RATE), RATE_MAX / 2 ** 10) : 2 ** -13;
   }
-  const worths = worthsOf(before, trials, directions);
+  const worths = worthsOf(before, trials);
   const newest = worths.pop() as number;
   const usual = worths.reduce((sum, worth) => sum + worth, 0) / worths.length;
+  // Too far from the start: the probe begins again much lower.
+  if (worths.length === 0 && newest <= 0) return last.rate / GROWTH ** 3;
   const isOver = newest <= 0 || newest < LEAST_SHARE * usual;
   if (isOver || trials.length >= TRIALS_MAX || GROWTH * last.rate > RATE_MAX) return null;
   return GROWTH * last.rate;
 }
 
 /** What each climbing trial lowered the loss by, as a share of what slope and rate promised: 1 on a plane that all batches share. */
-function worthsOf(before: number, [look, ...climbs]: readonly Trial[], directions: number): number[] {
-  return climbs.map(({ loss, rate, signal }, i) => {
+function worthsOf(before: number, [look, ...climbs]: readonly Trial[]): number[] {
+  return climbs.map(({ loss, rate, directions, signal }, i) => {
     const gain = (climbs[i - 1] ?? look ?? { loss: before }).loss - loss;
     // Far beyond the best rate the loss is no parabola: such a trial says that it is too far, and no more.
     return signal > 0 ? Math.max(-1, gain / (directions * signal * rate)) : 0;
@@ -76,15 +80,18 @@ function worthsOf(before: number, [look, ...climbs]: readonly Trial[], direction
 }
 
 /** Fits worth = a - b x rate to the trials: a step gains most at the rate a / 2b, at which half of its promise is left. */
-export function findRate(before: number, trials: readonly Trial[], directions: number): Found {
+export function findRate(before: number, trials: readonly Trial[]): Found {
   const climbs = trials.slice(1);
-  const worths = worthsOf(before, trials, directions);
+  const worths = worthsOf(before, trials);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const rates = climbs.map(({ rate }) => rate);
   const [rate, worth] = [mean(rates), mean(worths)];
   const spread = mean(rates.map((one) => (one - rate) ** 2));
   const slope = spread > 0 ? mean(rates.map((one, i) => (one - rate) * ((worths[i] as number) - worth))) / spread : 0;
-  const steepest = worths.reduce((most, one, i) => (one * (rates[i] as number) > (worths[most] as number) * (rates[most] as number) ? i : most), 0);
+  const steepest = worths.reduce(
+    (most, one, i) => (one * (rates[i] as number) > (worths[most] as number) * (rates[most] as number) ? i : most),
+    0,
+  );
   const top = rates[steepest] ?? 0;
   const best = slope < 0 ? Math.min(Math.max((worth - slope * rate) / (-2 * slope), top / GROWTH), top * GROWTH) : top;
   return { best, rate: SHARE_OF_BEST * best };

@@ -208,7 +208,10 @@ function openStep(round: Round, step: number, nowMs: number): RoundEffect[] {
   return [...effects, deadlineOf(round, open, nowMs, nowMs)];
 }
 
-function onEvaluated(round: Round, { step, stateHash, loss, score, examples, curvature }: Extract<RoundEvent, { kind: "evaluated" }>): RoundEffect[] {
+function onEvaluated(
+  round: Round,
+  { step, stateHash, loss, score, examples, curvature }: Extract<RoundEvent, { kind: "evaluated" }>,
+): RoundEffect[] {
   round.evaluating.delete(step);
   round.curvature = curvature;
   if (!Number.isFinite(loss)) return [...takeCourse(round, () => onNotFinite(round, step))];

@@ -71,7 +71,16 @@ export type RoundEvent =
   | { kind: "result"; peerId: string; frame: Extract<WorkerFrame, { kind: "result" }>; nowMs: number }
   | { kind: "deadline"; step: number; nowMs: number }
   | { kind: "announced"; bytes: Uint8Array; nowMs: number }
-  | { kind: "evaluated"; step: number; stateHash: string; loss: number; score: number; examples: number; curvature: number | null; nowMs: number }
+  | {
+      kind: "evaluated";
+      step: number;
+      stateHash: string;
+      loss: number;
+      score: number;
+      examples: number;
+      curvature: number | null;
+      nowMs: number;
+    }
   /** A state of the probe, by a part of the held-out examples. */
   | { kind: "tried"; step: number; stateHash: string; loss: number; nowMs: number };
 

@@ -31,10 +31,7 @@ export interface Course {
 
 export type Turn = { kind: "shorter"; rate: number; gain: number; cost: number } | { kind: "back"; to: EvaluationPoint; noise: number };
 
-/** From how many directions on their shared part, the gradient's own curvature, counts as much as their noise (stories260K: several hundred). */
-export const DIRECTIONS_KNEE = 512;
-
-/** What the loss rises by in a step for the noise of its directions: half the curvature along each, and what they share. */
+/** What the loss rises by in a step for the noise of its directions: half the curvature along each. */
 export function noiseOf({ rate, directions, curvature }: Course): number {
   return (Math.max(0, curvature ?? 0) * rate * rate * directions) / 2;
 }

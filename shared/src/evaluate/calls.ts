@@ -77,7 +77,10 @@ export interface Calls {
   /** Over the held-out examples, or so many of them, spread evenly. */
   evaluate: { request: { batch: number; examplesMax?: number }; answer: Evaluation };
   /** How much the loss of so many held-out examples bends along random directions: the mean of their second derivatives, taken epsilon away. */
-  curvature: { request: { step: number; epsilonLog2: number; directions: number; examplesMax: number }; answer: { curvature: number; forwards: number } };
+  curvature: {
+    request: { step: number; epsilonLog2: number; directions: number; examplesMax: number };
+    answer: { curvature: number; forwards: number };
+  };
   /** What the model says of examples: scores of each class (or the number), or generated tokens. */
   predict: { request: { examples: readonly Example[] }; answer: { scores: number[][]; generated: number[][] } };
   stateHash: { request: null; answer: { stateHash: string; clampedShare: number } };

@@ -108,7 +108,12 @@ function heldoutOf(examplesMax: number): Example[] {
 /** A group of directions that no step has. */
 const CURVATURE_GROUP = 0xffffff;
 
-async function curvature({ step, epsilonLog2, directions, examplesMax }: Calls["curvature"]["request"]): Promise<Calls["curvature"]["answer"]> {
+async function curvature({
+  step,
+  epsilonLog2,
+  directions,
+  examplesMax,
+}: Calls["curvature"]["request"]): Promise<Calls["curvature"]["answer"]> {
   const { judge } = loaded();
   const examples = heldoutOf(examplesMax);
   const m = Math.ceil(Math.log2(directions));

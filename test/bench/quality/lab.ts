@@ -4,9 +4,6 @@
  */
 import { createHash } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
-import { createJob } from "../../../coordinator/src/create.ts";
-import { filesOf, readFolder, specOf } from "../../../coordinator/src/folder.ts";
-import { jobFileSchema } from "../../../coordinator/src/jobfile.ts";
 import { batchOf } from "@zoswarm/shared/data/batches";
 import { decodeIndex, decodeShard, type Example } from "@zoswarm/shared/data/examples";
 import type { Evaluation, MeasuredLoss } from "@zoswarm/shared/evaluate/calls";
@@ -15,8 +12,11 @@ import type { Estimator } from "@zoswarm/shared/protocol/announcement";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { openBlobFiles } from "@zoswarm/shared/store/blobs";
 import type { Commit } from "@zoswarm/shared/zo/commit";
-import { CURVATURE_BY } from "../../../coordinator/src/round/steer.ts";
 import type { Key } from "@zoswarm/shared/zo/lattice";
+import { createJob } from "../../../coordinator/src/create.ts";
+import { filesOf, readFolder, specOf } from "../../../coordinator/src/folder.ts";
+import { jobFileSchema } from "../../../coordinator/src/jobfile.ts";
+import { CURVATURE_BY } from "../../../coordinator/src/round/steer.ts";
 
 export interface Lab {
   manifest: Manifest;

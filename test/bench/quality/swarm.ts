@@ -3,13 +3,14 @@
  * the network alone. Losses are measured by real forward passes; time is virtual, from measured times of a forward pass and a stated
  * delay, so that hundreds of workers can be tried on a machine that has two processors.
  */
-import { settingsOf } from "../../../coordinator/src/round/course.ts";
-import { reduce } from "../../../coordinator/src/round/round.ts";
-import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../../coordinator/src/round/state.ts";
+
 import type { Example } from "@zoswarm/shared/data/examples";
 import { createAnnouncement, type TaskGroup } from "@zoswarm/shared/protocol/announcement";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
+import { settingsOf } from "../../../coordinator/src/round/course.ts";
+import { reduce } from "../../../coordinator/src/round/round.ts";
+import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../../coordinator/src/round/state.ts";
 import type { Lab } from "./lab.ts";
 
 export interface SwarmOptions {
@@ -44,7 +45,16 @@ export interface SwarmRun {
 }
 
 /** Runs a job to its end, or until a loss is reached. */
-export async function runSwarm({ lab, seed, job, workers, forwardSeconds, delaySeconds, lookEvery, until }: SwarmOptions): Promise<SwarmRun> {
+export async function runSwarm({
+  lab,
+  seed,
+  job,
+  workers,
+  forwardSeconds,
+  delaySeconds,
+  lookEvery,
+  until,
+}: SwarmOptions): Promise<SwarmRun> {
   await lab.reset(seed);
   const manifest: Manifest = { ...lab.manifest, stateHash: await lab.stateHash(), job: { ...lab.manifest.job, ...job } };
   const { key } = readCommitKey(createCommitKey().privatePem);
@@ -122,7 +132,15 @@ export async function runSwarm({ lab, seed, job, workers, forwardSeconds, delayS
         const doneMs = Math.max(nowMs + 1000 * delaySeconds, busyUntil.get(peerId) ?? 0) + elapsedMs;
         busyUntil.set(peerId, doneMs);
         const atMs = doneMs + 1000 * delaySeconds;
-        const frame = { kind: "result" as const, step: open.task.step, assignment: round.version, head: open.head, checkpoint: null, losses, elapsedMs };
+        const frame = {
+          kind: "result" as const,
+          step: open.task.step,
+          assignment: round.version,
+          head: open.head,
+          checkpoint: null,
+          losses,
+          elapsedMs,
+        };
         later(atMs, { kind: "result", peerId, frame, nowMs: atMs });
       }
   }
