@@ -183,7 +183,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     if (hashed.clampedShare > 0.001)
       log(`WARNING: ${(100 * hashed.clampedShare).toFixed(2)} % of the parameters are at the clamp: lower the rate`);
     const { loss, score, examples } = evaluation;
-    if (!Number.isFinite(loss) && manifest.job.rate !== null)
+    if (!Number.isFinite(loss) && (!isSteered || step < 0))
       throw new Error(`the held-out loss after step ${step} is ${loss}: the job has diverged; lower the rate and start anew`);
     enqueue({ kind: "evaluated", step, stateHash, loss, score, examples, curvature: bent?.curvature ?? null, nowMs: performance.now() });
   }

@@ -23,7 +23,7 @@ interface Truth {
 export interface Tally {
   /** Losses that its commit of a step credits to anybody. */
   credited: Map<number, number>;
-  /** Losses that waited in steps which the job's end left open. */
+  /** Losses that waited in steps which a restore or the job's end left open. */
   abandoned: number;
 }
 

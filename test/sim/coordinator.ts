@@ -14,7 +14,7 @@ import { reduce } from "../../coordinator/src/round/round.ts";
 import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../coordinator/src/round/state.ts";
 import type { Tally } from "./checkers.ts";
 import type { Disk } from "./disk.ts";
-import { createEvaluator } from "./evaluator.ts";
+import { createEvaluator, curvatureOf } from "./evaluator.ts";
 import type { End } from "./network.ts";
 import { type Process, startProcess } from "./process.ts";
 import type { Sim } from "./simulate.ts";
@@ -97,6 +97,12 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
     });
   }
 
+  /** The held-out loss; of a state that a job may go back from, now and then no number. */
+  function lossAfter(step: number): number {
+    const isHole = step >= 0 && manifest.job.rate === null && sim.random.chance(scenario.holes);
+    return isHole ? Number.NaN : sim.objective.loss(evaluator.x, 0, -1);
+  }
+
   function perform(effect: RoundEffect, done: () => void) {
     switch (effect.kind) {
       case "announce":
@@ -112,7 +118,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
       }
       case "evaluate":
         evaluator.call(EVALUATION_PASSES, () => {
-          const loss = sim.objective.loss(evaluator.x, 0, -1);
+          const loss = lossAfter(effect.step);
           enqueue({
             kind: "evaluated",
             step: effect.step,
@@ -120,15 +126,14 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
             loss,
             score: loss,
             examples: 1,
-            curvature: null,
+            curvature: curvatureOf(sim.objective, evaluator.x),
             nowMs: nowMs(),
           });
         });
         return done();
       case "try":
         evaluator.call(EVALUATION_PASSES, () => {
-          const loss = sim.objective.loss(evaluator.x, 0, -1);
-          enqueue({ kind: "tried", step: effect.step, stateHash: evaluator.stateHash(), loss, nowMs: nowMs() });
+          enqueue({ kind: "tried", step: effect.step, stateHash: evaluator.stateHash(), loss: lossAfter(effect.step), nowMs: nowMs() });
         });
         return done();
       case "apply":
@@ -156,8 +161,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
     life,
     inboxMax: mutation?.inboxMax ?? scenario.inboxMax,
     reduce(event) {
-      const isEnded = history.ended !== null;
-      const waiting = round.open.flatMap(({ answers }) => [...answers.values()].filter(({ losses }) => losses !== null)).length;
+      const before = round.open;
       const effects = mutation?.roundEffects?.(reduce(round, event), round) ?? reduce(round, event);
       for (const effect of effects)
         if (effect.kind === "announce" && effect.entry.kind === "commit")
@@ -165,7 +169,9 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
             effect.entry.step,
             effect.entry.contributors.reduce((n, [who, slots]) => n + (who === 0 ? 0 : slots), 0),
           );
-      if (history.ended !== null && !isEnded) tally.abandoned = waiting;
+      // A restore and an end drop all that is open.
+      if (before !== round.open)
+        tally.abandoned += before.flatMap(({ answers }) => [...answers.values()].filter(({ losses }) => losses !== null)).length;
       if (event.kind === "announced") checkers.credit(round.replica);
       return effects;
     },

@@ -81,6 +81,17 @@ export function measureSlot(objective: Objective, x: readonly Int32Array[], task
   return { slot, plus: side(1), minus: twoSided ? side(-1) : null };
 }
 
+/** How much the held-out loss bends along a few directions that no step has (shared/src/evaluate/evaluator.ts). */
+export function curvatureOf(objective: Objective, x: readonly Int32Array[]): number {
+  const task: Task = { step: 0, groups: [{ g: 0xffffff, m: 1, batch: -1 }], epsilonLog2: EPSILON_LOG2, estimator: "two-sided" };
+  const here = objective.loss(x, 0, -1);
+  const bends = [0, 1].map((slot) => {
+    const { plus, minus } = measureSlot(objective, x, task, slot, true);
+    return ((plus ?? here) + (minus ?? here) - 2 * here) / 4 ** EPSILON_LOG2;
+  });
+  return bends.reduce((sum, bend) => sum + bend, 0) / bends.length;
+}
+
 /** How the slots of a task are measured: below the least that can be centred, both sides of each direction (worker/src/measure.ts). */
 export function sidesOf(task: Task, slots: readonly number[], own: Iterable<number>): Map<number, boolean> {
   const sides = new Map<number, boolean>();

@@ -51,9 +51,14 @@ export interface Scenario {
     "steps" | "groups" | "directionsLog2" | "estimator" | "rule" | "evaluateEvery" | "deadlineMs" | "deadlineFloorMs" | "quorum"
   >;
   staleness: number;
-  /** The job file gives no rate; and it is over after so many forward passes, if that comes first. */
+  /** The job file gives no rate, nor how many directions a step has. */
   isAutomatic: boolean;
+  isSized: boolean;
+  /** The job is over after so many forward passes, or so many evaluations without progress, if that comes first. */
   budget: number | null;
+  patience: number | null;
+  /** How often a held-out loss is no number. */
+  holes: number;
   waitFor: number;
   coordinator: Machine;
   machines: Machine[];
@@ -79,7 +84,7 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
   const calm = random.chance(0.05);
   const of = (probability: number) => (calm ? 0 : probability);
   const oneSided = random.chance(0.3);
-  return {
+  const scenario: Scenario = {
     workers,
     elements: random.pick([64, 130, 200, 384]),
     job: {
@@ -120,7 +125,22 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
       diskRollback: maybe(of(0.4), () => random.between(0.05, 0.5)),
     },
     inboxMax: random.whole(16, 256),
-    isAutomatic: random.chance(0.3),
-    budget: random.chance(0.3) ? Math.round(random.magnitude(4, 200)) : null,
+    ...drawCourse(random),
+  };
+  if (scenario.isAutomatic) Object.assign(scenario.job, { steps: asked.steps ?? random.whole(40, 60), rule: "normalised" });
+  return scenario;
+}
+
+/** A probe needs room, and a swarm that chooses its size would choose one too large to simulate where nothing bounds it. */
+function drawCourse(random: Random): Pick<Scenario, "isAutomatic" | "isSized" | "budget" | "patience" | "holes"> {
+  const isAutomatic = random.chance(0.3);
+  const isSized = isAutomatic && random.chance(0.5);
+  const budget = isAutomatic ? random.magnitude(640, 1_500) : random.magnitude(4, 200);
+  return {
+    isAutomatic,
+    isSized,
+    budget: isSized || random.chance(0.3) ? Math.round(budget) : null,
+    patience: random.chance(0.3) ? random.whole(1, 4) : null,
+    holes: random.chance(0.3) ? random.magnitude(0.02, 0.3) : 0,
   };
 }

@@ -86,6 +86,40 @@ describe("one-sided shares", () => {
   });
 });
 
+describe("one-sided shares of whole groups", () => {
+  it("have no piece of a group that is too small to be centred, cover all, and are off by little from what speed says", () => {
+    const whole = fc.tuple(fc.integer({ min: 2, max: 5 }), fc.integer({ min: 1, max: 8 }));
+    fc.assert(
+      fc.property(whole, speeds, ([m, groups], each) => {
+        const [group, candidates] = [2 ** m, workers(...each)];
+        const slots = upTo(groups * group);
+        const shares = [...shareSlots(slots, candidates, true, group).values()];
+        expect(shares.flat()).toEqual(slots);
+        for (const share of shares) {
+          const pieces = new Map<number, number>();
+          for (const slot of share) pieces.set(Math.floor(slot / group), (pieces.get(Math.floor(slot / group)) ?? 0) + 1);
+          expect(Math.min(...pieces.values())).toBeGreaterThanOrEqual(4);
+        }
+        const plain = [...shareSlots(slots, candidates, true).values()];
+        expect(shares.length).toBe(plain.length);
+        // A bound that moves may push the next ones by as much again.
+        if (group >= 16 && plain.every((share) => share.length >= 12))
+          shares.forEach((share, i) => expect(Math.abs(share.length - (plain[i]?.length ?? 0))).toBeLessThanOrEqual(6));
+      }),
+      { seed: 7, numRuns: 500 },
+    );
+  });
+
+  it("end at a group's bound where they would end near it, and are shared as ever within a group", () => {
+    const of = (candidates: Candidate[], groups: number) =>
+      [...shareSlots(upTo(16 * groups), candidates, true, 16).values()].map((share) => share.length);
+    expect(of(workers(1, 1, 1), 1)).toEqual([6, 5, 5]);
+    expect(of(workers(1, 1, 1), 2)).toEqual([11, 11, 10]);
+    expect(of(workers(14, 17, 17), 3)).toEqual([16, 16, 16]);
+    expect(of(workers(15, 17), 2)).toEqual([16, 16]);
+  });
+});
+
 describe("runs", () => {
   it("join neighbours, in whatever order slots come", () => {
     expect(runsOf([7, 2, 3, 9, 1, 8])).toEqual([

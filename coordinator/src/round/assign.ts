@@ -31,9 +31,15 @@ export function slotsIn(runs: readonly Run[]): number[] {
 
 /**
  * Shares `slots` (ascending) among candidates in proportion to their speed, each share contiguous. Under a one-sided estimator a
- * share below CENTRE_MIN would cost double, so where there are too many candidates the slowest get nothing.
+ * share below CENTRE_MIN would cost double, so where there are too many candidates the slowest get nothing. So would a piece of a share,
+ * where the slots are whole groups of `group` each: no share then ends within CENTRE_MIN of a group's bound.
  */
-export function shareSlots(slots: readonly number[], candidates: readonly Candidate[], oneSided: boolean): Map<string, number[]> {
+export function shareSlots(
+  slots: readonly number[],
+  candidates: readonly Candidate[],
+  oneSided: boolean,
+  group = slots.length,
+): Map<string, number[]> {
   const least = oneSided ? CENTRE_MIN : 1;
   const known = candidates.flatMap(({ speed }) => (speed === null ? [] : [speed]));
   const usual = known.length > 0 ? known.reduce((sum, speed) => sum + speed, 0) / known.length : 1;
@@ -51,12 +57,30 @@ export function shareSlots(slots: readonly number[], candidates: readonly Candid
   }
   members.sort((one, other) => one.order - other.order);
   const shares = new Map<string, number[]>();
-  let from = 0;
-  for (const { id, share } of members) {
-    shares.set(id, slots.slice(from, from + share));
-    from += share;
+  const isCentred = oneSided && group % CENTRE_MIN === 0 && slots.length % group === 0;
+  let [from, planned] = [0, 0];
+  for (const [i, { id, share }] of members.entries()) {
+    planned += share;
+    const to = isCentred ? endOfShare(planned, from, slots.length - CENTRE_MIN * (members.length - 1 - i), group) : planned;
+    shares.set(id, slots.slice(from, to));
+    from = to;
   }
   return shares;
+}
+
+/** The nearest place to `planned` where a share from `from` on may end: at most at `most`, and no piece of a group below CENTRE_MIN on either side. */
+function endOfShare(planned: number, from: number, most: number, group: number): number {
+  const least = from + CENTRE_MIN;
+  const isFit = (end: number) => {
+    const within = end % group;
+    return end >= least && end <= most && (within === 0 || (within >= CENTRE_MIN && within <= group - CENTRE_MIN));
+  };
+  const near = Math.min(Math.max(planned, least), most);
+  for (let off = 0; off < group; off++) {
+    if (isFit(near - off)) return near - off;
+    if (isFit(near + off)) return near + off;
+  }
+  return near;
 }
 
 /** The `count` fastest, fastest first; of equals the earlier. Where few are wanted of many, the many are not sorted. */

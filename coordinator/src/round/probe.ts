@@ -11,12 +11,16 @@ export const PROBE_EXAMPLES = 128;
 /** The first trial would lower the loss by this share of it, were the loss a plane. */
 const FIRST_SHARE = 0.005;
 const GROWTH = 3;
+/** Where the first trial is too far, the probe begins again by so many times shorter a step. */
+const RETREAT = GROWTH ** 3;
 /** A trial that lowers the loss by less than this share of what its rate promised, by the ones before it, is the last. */
 const LEAST_SHARE = 1 / 3;
 /** A rate that moves parameters so far in a step is beyond all sense. */
 const RATE_MAX = 0.5;
 /** The look that comes first only measures how steep the loss is. */
 export const LOOK_RATE = 2 ** -24;
+/** The first trial's where that cannot be told. */
+const BLIND_RATE = 2 ** -13;
 /** Of the rate at which a single step gains most, this share is taken for many: noise that steps leave adds up (measured: shared/spec/training.md). */
 const SHARE_OF_BEST = 0.25;
 
@@ -26,15 +30,17 @@ export interface Trial {
   directions: number;
   /** Root mean square of the step's projected gradients. */
   signal: number;
-  /** Held-out loss after it; infinite where it is not finite. */
+  /** Held-out loss of the state that it set out from, and after it; infinite where it is not finite. */
+  from: number;
   loss: number;
   step: number;
   stateHash: string;
 }
 
 export interface Probe {
-  /** Held-out loss at the start; null until it is known. */
-  before: number | null;
+  /** Held-out loss of the state that the ledger stands at; null until it is known. */
+  here: number | null;
+  /** The first is the look. */
   trials: Trial[];
   /** The next trial's rate is chosen: its step may be made. */
   isChosen: boolean;
@@ -51,48 +57,64 @@ export interface Found {
   rate: number;
 }
 
-/** The rate of the next trial; null once enough is seen. `before` is the held-out loss at the start. */
-export function nextTrial(before: number, trials: readonly Trial[]): number | null {
+/** The rate of the next trial; null once enough is seen. */
+export function nextTrial(trials: readonly Trial[]): number | null {
   const [look, ...climbs] = trials;
   if (look === undefined) return LOOK_RATE;
   const last = climbs.at(-1);
   if (last === undefined) {
-    const steep = (FIRST_SHARE * Math.abs(before)) / (look.directions * look.signal);
-    return Number.isFinite(steep) ? Math.min(Math.max(steep, LOOK_RATE), RATE_MAX / 2 ** 10) : 2 ** -13;
+    const steep = (FIRST_SHARE * Math.abs(look.from)) / (look.directions * look.signal);
+    return Number.isFinite(steep) ? Math.min(Math.max(steep, LOOK_RATE), RATE_MAX / 2 ** 10) : BLIND_RATE;
   }
-  const worths = worthsOf(before, trials);
+  if (trials.length >= TRIALS_MAX) return null;
+  const far = farOf(climbs);
+  if (far === climbs.length) return last.rate >= RETREAT * LOOK_RATE ? last.rate / RETREAT : null;
+  const worths = worthsOf(climbs.slice(far));
   const newest = worths.pop() as number;
-  const usual = worths.reduce((sum, worth) => sum + worth, 0) / worths.length;
-  // Too far from the start: the probe begins again much lower.
-  if (worths.length === 0 && newest <= 0) return last.rate / GROWTH ** 3;
-  const isOver = newest <= 0 || newest < LEAST_SHARE * usual;
-  if (isOver || trials.length >= TRIALS_MAX || GROWTH * last.rate > RATE_MAX) return null;
-  return GROWTH * last.rate;
+  // Losses that only move in jumps may show nothing of a short step: that is no reason to end.
+  if (newest < 0 || newest < LEAST_SHARE * meanOf(worths)) return null;
+  const next = GROWTH * last.rate;
+  // What was too far from the start need not be tried again.
+  return next > Math.min(RATE_MAX, ((climbs[far - 1]?.rate ?? Number.POSITIVE_INFINITY) * 2) / GROWTH) ? null : next;
+}
+
+/** Whether no trial has gained anything yet, and the newest has harmed: the next one sets out from the look's state again. */
+export function isTooFar([, ...climbs]: readonly Trial[]): boolean {
+  return climbs.length > 0 && farOf(climbs) === climbs.length;
+}
+
+/** How many trials were too far before the first that was not. */
+function farOf(climbs: readonly Trial[]): number {
+  const first = worthsOf(climbs).findIndex((worth) => worth >= 0);
+  return first < 0 ? climbs.length : first;
 }
 
 /** What each climbing trial lowered the loss by, as a share of what slope and rate promised: 1 on a plane that all batches share. */
-function worthsOf(before: number, [look, ...climbs]: readonly Trial[]): number[] {
-  return climbs.map(({ loss, rate, directions, signal }, i) => {
-    const gain = (climbs[i - 1] ?? look ?? { loss: before }).loss - loss;
+function worthsOf(climbs: readonly Trial[]): number[] {
+  return climbs.map(({ from, loss, rate, directions, signal }) => {
+    const gain = from - loss;
+    if (gain === 0 || !(signal > 0)) return 0;
     // Far beyond the best rate the loss is no parabola: such a trial says that it is too far, and no more.
-    return signal > 0 ? Math.max(-1, gain / (directions * signal * rate)) : 0;
+    return Number.isFinite(gain) ? Math.max(-1, gain / (directions * signal * rate)) : -1;
   });
 }
 
+const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
 /** Fits worth = a - b x rate to the trials: a step gains most at the rate a / 2b, at which half of its promise is left. */
-export function findRate(before: number, trials: readonly Trial[]): Found {
-  const climbs = trials.slice(1);
-  const worths = worthsOf(before, trials);
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+export function findRate([, ...all]: readonly Trial[]): Found {
+  // Of those that were too far from the start the last bounds the others; the ones before it are further still.
+  const climbs = all.slice(Math.max(0, farOf(all) - 1));
+  const worths = worthsOf(climbs);
   const rates = climbs.map(({ rate }) => rate);
-  const [rate, worth] = [mean(rates), mean(worths)];
-  const spread = mean(rates.map((one) => (one - rate) ** 2));
-  const slope = spread > 0 ? mean(rates.map((one, i) => (one - rate) * ((worths[i] as number) - worth))) / spread : 0;
+  const [rate, worth] = [meanOf(rates), meanOf(worths)];
+  const spread = meanOf(rates.map((one) => (one - rate) ** 2));
+  const slope = spread > 0 ? meanOf(rates.map((one, i) => (one - rate) * ((worths[i] as number) - worth))) / spread : 0;
   const steepest = worths.reduce(
     (most, one, i) => (one * (rates[i] as number) > (worths[most] as number) * (rates[most] as number) ? i : most),
     0,
   );
-  const top = rates[steepest] ?? 0;
+  const top = rates[steepest] ?? LOOK_RATE;
   const best = slope < 0 ? Math.min(Math.max((worth - slope * rate) / (-2 * slope), top / GROWTH), top * GROWTH) : top;
   return { best, rate: SHARE_OF_BEST * best };
 }

@@ -2,14 +2,15 @@
  * A job's course as a reducer: who is here, which step is open, what was answered, what is announced next. Pure: time, results
  * and evaluations arrive inside events; the shell performs the effects in order, and announces nothing that is not durable.
  */
-import { evaluationHere, isDecision, type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
+import { descendsFrom, evaluationHere, isDecision, type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
 import { slotsOf } from "@zoswarm/shared/protocol/announcement";
 import { isCheckpoint, receive } from "@zoswarm/shared/replica/replica";
 import type { OpenStep } from "./accept.ts";
 import { commitNext, onDeadline, onResult } from "./answers.ts";
 import { slotsIn } from "./assign.ts";
 import { taskOf } from "./commit.ts";
-import { canBegin, decide, mayOpen, onNotFinite, onTried, settingsOf } from "./course.ts";
+import { canBegin, decide, mayOpen, settingsOf, toBest } from "./course.ts";
+import { onTried } from "./probing.ts";
 import { ask, assign, deadlineOf, enlist, mustShare, release } from "./slots.ts";
 import { activeMembers, isDeciding, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
 
@@ -60,9 +61,9 @@ function isOver({ manifest, replica: { history } }: Round): boolean {
 }
 
 /** Announces what the course wants the ledger to say, if anything. */
-function takeCourse(round: Round, choose: (round: Round) => RoundEffect[] = decide): RoundEffect[] {
+function takeCourse(round: Round): RoundEffect[] {
   if (isDeciding(round) || (round.phase !== "gathering" && round.phase !== "open")) return [];
-  const effects = choose(round);
+  const effects = decide(round);
   const decisions = effects.filter((effect) => effect.kind === "announce" && isDecision(effect.entry));
   round.decided = round.replica.history.decisions.length + decisions.length;
   return effects;
@@ -134,12 +135,12 @@ function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent,
   return is && !was ? [...enlist(round, member, nowMs), ...openFirst(round)] : [];
 }
 
-/** Opens the next step once the initial state is evaluated, enough workers are ready, and it is known what a step is made with. */
+/** Opens the next step once the initial state is evaluated, enough workers are ready, and it is decided what the step is made with. */
 function openFirst(round: Round): RoundEffect[] {
   if (round.phase !== "gathering" || !canBegin(round)) return [];
   const settings = settingsOf(round.manifest, round.replica.history);
-  const decided = settings === null ? takeCourse(round) : [];
-  if (settings === null || isDeciding(round) || !mayOpen(round)) return decided;
+  if (settings === null || !mayOpen(round)) return takeCourse(round);
+  if (isDeciding(round)) return [];
   round.phase = "announcing";
   return [...assign(round, taskOf(round.manifest, round.replica.history.lastStep + 1, settings)), ...openMore(round, settings)];
 }
@@ -212,15 +213,23 @@ function onEvaluated(
   round: Round,
   { step, stateHash, loss, score, examples, curvature }: Extract<RoundEvent, { kind: "evaluated" }>,
 ): RoundEffect[] {
+  const { history } = round.replica;
   round.evaluating.delete(step);
-  round.curvature = curvature;
-  if (!Number.isFinite(loss)) return [...takeCourse(round, () => onNotFinite(round, step))];
+  if (descendsFrom(history, step)) round.curvature = curvature;
+  if (!Number.isFinite(loss)) {
+    round.notFinite = step;
+    // After the last step there is no other rate to go on with.
+    const last = round.phase === "ending" && history.ended === null && descendsFrom(history, step) ? toBest(history) : [];
+    return last.length > 0 ? last : [...takeCourse(round), ...endIfDone(round)];
+  }
   return [{ kind: "announce", entry: { kind: "evaluation", step, stateHash, loss, score, examples }, task: null }];
 }
 
-/** The job is over when its last state's evaluation stands in the ledger. */
+/** The job is over when its last state's evaluation stands in the ledger, or was found to be no number. */
 function endIfDone(round: Round): RoundEffect[] {
-  if (round.phase !== "ending" || round.evaluating.size > 0 || evaluationHere(round.replica.history) === undefined) return [];
+  const { history } = round.replica;
+  const isEvaluated = evaluationHere(history) !== undefined || (history.ended !== null && round.notFinite === stepOf(history.branch));
+  if (round.phase !== "ending" || round.evaluating.size > 0 || !isEvaluated) return [];
   round.phase = "finished";
   const here = [...round.members.values()].filter(({ state }) => state !== "gone");
   return [

@@ -8,6 +8,9 @@ import type { Settings } from "@zoswarm/shared/ledger/folds";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
+import { figure } from "./decisions.ts";
+import { medianOf } from "./pace.ts";
+import { activeMembers, type Round } from "./state.ts";
 
 /** From so many directions on the curvature that their sum runs into, the gradient's own, counts as much as their noise (measured on stories260K: shared/spec/training.md). */
 const DIRECTIONS_KNEE = 512;
@@ -51,4 +54,47 @@ export function stepSeconds({ speed, overhead }: Swarm, directions: number): num
 /** How much of the rate for few directions is right for `directions`. */
 export function shareOfRate(directions: number): number {
   return 1 / (1 + directions / DIRECTIONS_KNEE);
+}
+
+/** Steps of another size: longer or shorter as far as that is worth it, and measured as far away as they are long. */
+export function resized(settings: Settings, size: Size, manifest: Manifest): Settings {
+  const [was, is] = [directionsOf(settings), directionsOf(size)];
+  const rate = (settings.rate * shareOfRate(is)) / shareOfRate(was);
+  return { ...settings, ...size, rate, epsilonLog2: epsilonFor(manifest, rate, is) };
+}
+
+/** Nearer, rounding of the losses shows; further, the loss is no parabola any more (measured on four jobs). */
+const EPSILON_LOG2_MIN = -12;
+const EPSILON_LOG2_MAX = -7;
+
+/** Directions are followed about as far as a step moves, within what the lattice holds (spec 1). */
+export function epsilonFor({ job, tensors }: Manifest, rate: number, directions: number): number {
+  if (job.epsilonLog2 !== null) return job.epsilonLog2;
+  const exponents = tensors.map(({ q, gain }) => q + gain);
+  const [least, most] = [exponents.reduce((a, b) => Math.min(a, b)), exponents.reduce((a, b) => Math.max(a, b))];
+  return Math.min(Math.max(Math.round(Math.log2(rate * Math.sqrt(directions))), EPSILON_LOG2_MIN, -least), EPSILON_LOG2_MAX, 20 - most);
+}
+
+/** A step costs this at least besides measuring: a commit is signed, written, sent and applied. */
+const OVERHEAD_MIN_S = 0.01;
+
+/** The swarm as steps of `directions` have shown it; null where nothing is known of its speed or of how long such steps take. */
+export function swarmOf(round: Round, directions: number): Swarm | null {
+  const members = activeMembers(round);
+  const known = members.flatMap(({ speed }) => (speed === null ? [] : [speed]));
+  if (known.length === 0 || round.times.length === 0) return null;
+  const speed = (known.reduce((sum, one) => sum + one, 0) / known.length) * members.length;
+  return { workers: members.length, speed, overhead: Math.max(OVERHEAD_MIN_S, medianOf(round.times) / 1000 - directions / speed) };
+}
+
+/** Of a commit besides its coefficients. */
+const COMMIT_BYTES = 230;
+
+/** A swarm and the size of its steps, for people. */
+export function sizeWords({ job }: Manifest, swarm: Swarm, size: Size): string {
+  const directions = directionsOf(size);
+  const seconds = stepSeconds(swarm, directions);
+  const { forwards } = job.stop;
+  const whole = forwards === null ? "" : `, ${forwards} forward passes about ${Math.ceil(((forwards / directions) * seconds) / 60)} min`;
+  return `${swarm.workers} workers measure ${figure(swarm.speed)} directions a second and a step costs ${figure(swarm.overhead)} s besides: ${directions} directions take ${figure(seconds)} s and bring each worker ${figure((2 * directions + COMMIT_BYTES) / 1000)} kB${whole}`;
 }

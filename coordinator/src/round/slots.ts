@@ -139,7 +139,7 @@ export function assign(round: Round, task: Task): RoundEffect[] {
   const candidates = (counting.length > 0 ? counting : members).map(candidateOf);
   const total = slotsOf(task.groups);
   const slots = Array.from({ length: total }, (_, slot) => slot);
-  const shares = shareSlots(slots, candidates, task.estimator === "one-sided");
+  const shares = shareSlots(slots, candidates, task.estimator === "one-sided", 2 ** (task.groups[0]?.m ?? 0));
   const largest = [...shares.values()].reduce((most, share) => (share.length > most.length ? share : most), []);
   const small = largest.slice(0, task.estimator === "one-sided" ? CENTRE_MIN : 1);
   const shareOf = (member: Member) => shares.get(member.peerId) ?? (counting.length > 0 && isOnProbation(member) ? small : []);

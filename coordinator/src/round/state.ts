@@ -57,8 +57,10 @@ export interface Round {
   divergences: number;
   /** Root mean square of the projected gradients of the newest commit. */
   signal: number | null;
-  /** Mean second derivative of the held-out loss along random directions, at the newest evaluation; null where it was not taken. */
+  /** Mean second derivative of the held-out loss along random directions, at the newest evaluation; null before that, NaN where there is none. */
   curvature: number | null;
+  /** The newest step whose held-out loss was found to be no number. */
+  notFinite: number | null;
   /** What the probe has seen, while there is one. */
   probe: Probe | null;
 }
@@ -116,6 +118,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     divergences: 0,
     signal: null,
     curvature: null,
+    notFinite: null,
     probe: null,
   };
 }

@@ -25,11 +25,13 @@ export interface Course {
   rate: number;
   /** Directions of a step. */
   directions: number;
-  /** Mean second derivative along a direction; null where it is not known. */
+  /** Mean second derivative along a direction; null where it was not taken yet, and NaN where it cannot be told. */
   curvature: number | null;
 }
 
-export type Turn = { kind: "shorter"; rate: number; gain: number; cost: number } | { kind: "back"; to: EvaluationPoint; noise: number };
+export type Turn =
+  | { kind: "shorter"; rate: number; gain: number; cost: number }
+  | { kind: "back"; from: number; loss: number; noise: number };
 
 /** What the loss rises by in a step for the noise of its directions: half the curvature along each. */
 export function noiseOf({ rate, directions, curvature }: Course): number {
@@ -57,9 +59,10 @@ export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn
   if (best === null || last === undefined || points.length < 2) return null;
   const noise = lossNoise(points);
   const newest = points.slice(-RISES);
-  if (newest.length === RISES && newest.every(({ loss }) => loss > best.loss + SIGMAS * noise)) return { kind: "back", to: best, noise };
+  if (newest.length === RISES && newest.every(({ loss }) => loss > best.loss + SIGMAS * noise))
+    return { kind: "back", from: best.loss, loss: last.loss, noise };
   const from = points.at(-1 - INTERVALS);
-  if (from === undefined) return null;
+  if (from === undefined || course.curvature === null) return null;
   const gain = (from.loss - last.loss) / (last.step - from.step);
   const cost = noiseOf(course);
   const isStill = from.loss - last.loss < noise;

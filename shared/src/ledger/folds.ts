@@ -214,6 +214,28 @@ export function evaluationHere({ evaluations, branch }: History): EvaluationPoin
   return evaluations.findLast(({ step }) => step === stepOf(branch));
 }
 
+/** Evaluations of the state that the ledger stands at and of those that led to it, oldest first: none of a state that a restore has left. */
+export function evaluationsHere({ evaluations, branch }: Pick<History, "evaluations" | "branch">): EvaluationPoint[] {
+  const steps = new Set([-1]);
+  for (let at = branch; at !== null; at = at.parent) steps.add(at.commit.step);
+  return evaluations.filter(({ step }) => steps.has(step));
+}
+
+/** Whether the state after `step` is the one that the ledger stands at, or led to it. */
+export function descendsFrom({ branch }: Pick<History, "branch">, step: number): boolean {
+  let at = branch;
+  while (at !== null && at.commit.step > step) at = at.parent;
+  return stepOf(at) === step;
+}
+
+/** The evaluation with the lowest loss; the oldest where they tie. */
+export function lowestOf(evaluations: readonly EvaluationPoint[]): EvaluationPoint | undefined {
+  return evaluations.reduce<EvaluationPoint | undefined>(
+    (least, one) => (least === undefined || one.loss < least.loss ? one : least),
+    undefined,
+  );
+}
+
 /** The commits from the initial state to `node`, oldest first. */
 export function branchTo(node: BranchNode | null): CommitEntry[] {
   const commits: CommitEntry[] = [];

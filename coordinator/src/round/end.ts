@@ -1,0 +1,24 @@
+/** When a job is over before its last step, by the rules of its job file. Pure. */
+import { evaluationsHere, type History, isAsGood, lowestOf, stepOf } from "@zoswarm/shared/ledger/folds";
+import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { endEntry, restoreEntry } from "./decisions.ts";
+import type { RoundEffect } from "./state.ts";
+
+/** The end that the job file's rules call for; nothing where none does. States that a restore has left do not count. */
+export function endOf({ job, objective }: Manifest, history: History): RoundEffect[] {
+  const { target, patience, forwards: budget } = job.stop;
+  const evaluations = evaluationsHere(history);
+  const newest = evaluations.at(-1);
+  const best = lowestOf(evaluations);
+  if (newest === undefined || best === undefined) return [];
+  if (target !== null && isAsGood(newest.score, target, objective.metric))
+    return [endEntry("target", `the held-out score ${newest.score.toPrecision(4)} reaches the target ${target}`)];
+  if (budget !== null && history.forwards >= budget)
+    return [endEntry("forwards", `${history.forwards} forward passes are spent, of ${budget}`)];
+  const since = evaluations.length - 1 - evaluations.indexOf(best);
+  if (patience === null || since < patience || history.settings?.probing === true) return [];
+  const why = `no lower held-out loss in ${since} evaluations; the lowest was ${best.loss.toPrecision(4)}, after step ${best.step + 1}`;
+  // A job whose course is chosen ends in its best state.
+  const back = job.rate === null && best.step !== stepOf(history.branch) ? [restoreEntry(best)] : [];
+  return [...back, endEntry("patience", why)];
+}
