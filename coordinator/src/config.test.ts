@@ -50,7 +50,7 @@ describe("readJobFile", () => {
         ...{ maxTokens: 128, stop: {}, batch: 16, estimator: "one-sided", rule: "normalised" },
         ...{
           gains: [],
-          evaluateEvery: 10,
+          evaluateEvery: 5,
           staleness: 0,
           deadlineSeconds: 30,
           deadlineFloorSeconds: 2,
@@ -118,12 +118,20 @@ describe("readJobFile", () => {
     expect(await faultsOf({ ...LEAST, ...many, groups: 65 })).toEqual([expect.stringContaining("  groups: ")]);
     expect(await faultsOf({ ...LEAST, directionsLog2: 1 })).toEqual([expect.stringContaining("at least 2 (it is 1)")]);
     expect(await read({ ...LEAST, directionsLog2: 1, estimator: "two-sided" })).toMatchObject({ ok: true });
-    const { rate: _, ...automatic } = LEAST;
+    const { rate: _, steps: _steps, ...automatic } = LEAST;
     expect(await faultsOf({ ...automatic, rule: "plain" })).toEqual([
       "  rate: is chosen only under rule: normalised (it is plain); give a rate, or leave the rule out",
     ]);
     expect(await faultsOf({ ...LEAST, rule: "plain", rate: -1 })).toEqual([expect.stringContaining("  rate: ")]);
     expect(await faultsOf({ ...automatic, ...many })).toHaveLength(1);
+    expect(await faultsOf({ ...automatic, steps: 39 })).toEqual([
+      "  steps: a job whose rate is chosen needs at least 40 (it is 39); raise it, or give a rate",
+    ]);
+    expect(await faultsOf({ ...automatic, directionsLog2: 5, stop: { forwards: 1279 } })).toEqual([
+      "  stop.forwards: a job whose rate is chosen needs at least 1280, for 40 steps of 32 directions (it is 1279); raise it, or give a rate",
+    ]);
+    expect(await faultsOf({ ...automatic, directionsLog2: 10 })).toEqual([expect.stringContaining("at least 40960")]);
+    expect(await read({ ...automatic, directionsLog2: 10, steps: 40 })).toMatchObject({ ok: true });
   });
 
   it("fixes everything where a rate is given, as the job file or as usual, and else leaves what is not given to the coordinator", async () => {
@@ -142,9 +150,9 @@ describe("readJobFile", () => {
     });
     const open = { rate: null, epsilonLog2: null, groups: null, directionsLog2: null };
     expect(await courseOfFile({})).toEqual({ ...open, steps: LIMITS.stepsMax, stop: { target: null, patience: 12, forwards: 20_000 } });
-    expect(await courseOfFile({ steps, directionsLog2: 6 })).toEqual({ ...open, steps, directionsLog2: 6, stop: nothing });
-    expect(await courseOfFile({ stop: { patience: 3, forwards: 500 } })).toMatchObject({
-      stop: { target: null, patience: 3, forwards: 500 },
+    expect(await courseOfFile({ steps: 40, directionsLog2: 6 })).toEqual({ ...open, steps: 40, directionsLog2: 6, stop: nothing });
+    expect(await courseOfFile({ stop: { patience: 3, forwards: 640 } })).toMatchObject({
+      stop: { target: null, patience: 3, forwards: 640 },
     });
   });
 

@@ -225,18 +225,19 @@ export function misfitsOf(value: unknown): string[] {
   return [...stepMisfits(job, isAutomatic), ...objectiveMisfits(job)].map((fault) => `  ${fault}`);
 }
 
-/** A probe and what is steered by it need so many steps, and so many forward passes. */
+/** A probe and what is steered by it need so many steps. */
 const AUTOMATIC_STEPS_MIN = 40;
-const AUTOMATIC_FORWARDS_MIN = 640;
 
 function stepMisfits(job: Partial<JobFile>, isAutomatic: boolean): string[] {
   const { groups, directionsLog2, estimator, rule, steps, stop } = job;
   const faults: string[] = [];
   if (isAutomatic && steps !== undefined && steps < AUTOMATIC_STEPS_MIN)
     faults.push(`steps: a job whose rate is chosen needs at least ${AUTOMATIC_STEPS_MIN} (it is ${steps}); raise it, or give a rate`);
-  if (isAutomatic && stop?.forwards !== undefined && stop.forwards < AUTOMATIC_FORWARDS_MIN)
+  const each = (groups ?? USUAL.groups) * 2 ** (directionsLog2 ?? USUAL.directionsLog2);
+  const forwards = stop?.forwards ?? (steps === undefined ? FORWARDS : Number.POSITIVE_INFINITY);
+  if (isAutomatic && each <= LIMITS.directionsPerStepMax && forwards < AUTOMATIC_STEPS_MIN * each)
     faults.push(
-      `stop.forwards: a job whose rate is chosen needs at least ${AUTOMATIC_FORWARDS_MIN} (it is ${stop.forwards}); raise it, or give a rate`,
+      `stop.forwards: a job whose rate is chosen needs at least ${AUTOMATIC_STEPS_MIN * each}, for ${AUTOMATIC_STEPS_MIN} steps of ${each} directions (it is ${forwards}); raise it, or give a rate`,
     );
   if (isAutomatic && rule === "plain")
     faults.push("rate: is chosen only under rule: normalised (it is plain); give a rate, or leave the rule out");

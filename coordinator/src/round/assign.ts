@@ -77,8 +77,8 @@ function endOfShare(planned: number, from: number, most: number, group: number):
   };
   const near = Math.min(Math.max(planned, least), most);
   for (let off = 0; off < group; off++) {
-    if (isFit(near - off)) return near - off;
-    if (isFit(near + off)) return near + off;
+    const fits = [near - off, near + off].filter(isFit);
+    if (fits.length > 0) return fits.find((end) => end % group === 0) ?? (fits[0] as number);
   }
   return near;
 }

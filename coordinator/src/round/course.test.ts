@@ -38,28 +38,19 @@ test("the settings are the ledger's newest, before that the job file's, and unkn
 });
 
 describe("a job that leaves its settings to the coordinator", () => {
-  it("opens no step before the ledger says them, which it does once the initial state is evaluated and enough workers are ready", () => {
-    const job = drive({ ...OPEN, directionsLog2: 2 }, 2);
+  it("opens no step before the ledger says them, which it does once enough workers are ready and the initial state was tried", () => {
+    const job = drive({ ...OPEN, directionsLog2: 2, steps: 50 }, 2);
     expect([said(job.effects), canBegin(job.round)]).toEqual([["evaluation"], false]);
     expect(said(job.join(A))).toEqual([]);
-    const effects = job.join(B);
-    expect(canBegin(job.round)).toBe(true);
+    expect(job.join(B)).toContainEqual({ kind: "try", step: -1, examples: 128 });
+    expect([canBegin(job.round), job.round.open]).toEqual([true, []]);
+    const effects = job.tried(1);
     expect(said(effects)).toEqual(["rate", "rate, task 0"]);
     const [decided, repeated] = announced(effects).map(({ entry }) => entry as Extract<Entry, { kind: "rate" }>);
-    expect(decided).toMatchObject({ directionsLog2: 2, groups: 1, why: expect.stringMatching(/./) });
+    expect(decided).toMatchObject({ directionsLog2: 2, groups: 1, probing: true, why: expect.stringMatching(/./) });
     expect(repeated).toEqual({ ...decided, why: "" });
     expect(historyOf(job).decisions).toHaveLength(1);
     expect([...job.slots(A), ...job.slots(B)].sort()).toEqual(slotsTo(4));
-  });
-
-  it("goes on with what the ledger says after a restart, without another word", () => {
-    const job = drive(OPEN);
-    job.join(A);
-    job.answer(A, slotsTo(16));
-    const again = drive(OPEN, 1, job.ledger, job.pem);
-    expect([said(again.effects), again.round.phase, isDeciding(again.round)]).toEqual([[], "open", false]);
-    again.join(A);
-    expect(said(again.answer(A, slotsTo(16)))).toEqual(["commit 1, task 2"]);
   });
 });
 

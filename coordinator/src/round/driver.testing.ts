@@ -64,7 +64,9 @@ export interface Driver {
     options?: { nowMs?: number; elapsedMs?: number; head?: string; step?: number; loss?: number | null },
   ): RoundEffect[];
   /** Ends every evaluation that is under way. */
-  evaluated(result?: { loss?: number; score?: number }): void;
+  evaluated(result?: { loss?: number; score?: number; curvature?: number | null }): void;
+  /** Ends the try that is under way, if one is. */
+  tried(loss: number, nowMs?: number): RoundEffect[];
   /** An entry that the round has decided on comes back durable. */
   announced(entry: Entry, nowMs?: number): RoundEffect[];
   /** What a worker is asked for in the oldest open step and has not answered. */
@@ -134,9 +136,13 @@ export function drive(
         nowMs,
       });
     },
-    evaluated({ loss = 0.7, score = 0.5 } = {}) {
+    evaluated({ loss = 0.7, score = 0.5, curvature = null } = {}) {
       for (const step of [...round.evaluating])
-        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss, score, examples: 2, curvature: null, nowMs: 0 });
+        kept.feed({ kind: "evaluated", step, stateHash: HASH, loss, score, examples: 2, curvature, nowMs: 0 });
+    },
+    tried(loss, nowMs = 0) {
+      const step = round.probe?.awaited;
+      return typeof step === "number" ? kept.feed({ kind: "tried", step, stateHash: HASH, loss, nowMs }) : [];
     },
     announced: (entry, nowMs = 0) => kept.feed(announced({ entry, task: null }, nowMs)),
     slots: (peerId) => [...(round.open[0]?.asked.get(peerId) ?? [])].sort((one, other) => one - other),
