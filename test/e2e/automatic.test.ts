@@ -21,9 +21,8 @@ afterEach(async ({ task }) => {
 const data = () => join(dir, "data");
 const report = (name: string) => join(dir, `${name}.json`);
 const reported = async (name: string) => JSON.parse(await readFile(report(name), "utf8"));
-/** A job that only forward passes end. */
-const jobOf = async (forwards: number) =>
-  (await writeTinyJob(dir, { job: { steps: undefined, rate: undefined, directionsLog2: undefined, stop: { forwards } } })).job;
+/** A job without a rate. */
+const jobOf = async (keys: Record<string, unknown>) => (await writeTinyJob(dir, { job: { rate: undefined, ...keys } })).job;
 const startCoordinator = (job: string) => processes.start("coordinator", coordinatorArgs(job, data(), ["--report", report("coordinator")]));
 const startWorker = (address: string, name: string) =>
   processes.start("worker", workerArgs(address, join(dir, name), ["--name", name, "--report", report(name)]));
@@ -31,7 +30,8 @@ const startWorker = (address: string, name: string) =>
 interface Line {
   kind: string;
   step?: number;
-  settings?: object;
+  restore?: number;
+  settings?: { rate: number; probing: boolean };
   reason?: string;
   why?: string;
   stateHash?: string;
@@ -52,46 +52,62 @@ async function expectOneEnd(coordinator: Running, workers: Record<string, Runnin
   return entries;
 }
 
-test("it begins with settings from the ledger and ends with its budget; started again it is over at once", async () => {
-  const job = await jobOf(150);
+/** Decisions on the rate, in order. */
+const ratesOf = (entries: readonly Line[]) => entries.filter(({ kind, why }) => kind === "rate" && why !== "");
+
+test("it finds its rate by a probe, goes back, trains with what was found and ends with its budget; started again it is over at once", async () => {
+  const job = await jobOf({ steps: undefined, directionsLog2: undefined, stop: { forwards: 1_500 } });
   const coordinator = startCoordinator(job);
   const [address, page] = [await joinAddress(coordinator), await pageAddress(coordinator)];
   expect(await (await fetch(`${page}/api/job`)).json()).toMatchObject({
     ...{ steps: null, rate: null, epsilon: null, directionsPerStep: null, decisions: [], forwardsCommitted: 0 },
-    stop: { target: null, patience: 12, forwards: 150 },
+    stop: { target: null, patience: 12, forwards: 1_500 },
   });
   const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
-  await coordinator.line(/^decided after step 0: rate \S+, epsilon 2\^-\d+, \d+ directions a step: \S/);
-  await coordinator.line(/^step 1 {2}\d+\/150 forwards {2}loss /);
+  await coordinator.line(/^decided after step 0: rate \S+, epsilon 2\^-\d+, \d+ directions a step: a first look/);
+  await coordinator.line(/^step 1 {2}\d+\/1500 forwards {2}loss /);
   const entries = await expectOneEnd(coordinator, workers);
+  const rates = ratesOf(entries);
+  const found = rates.find(({ settings }) => settings?.probing === false) as Line;
+  const trials = rates.slice(0, rates.indexOf(found));
+  expect(trials.length).toBeGreaterThanOrEqual(3);
+  expect(trials.map(({ why }) => why?.replace(/[,;:].*/, ""))).toEqual(["a first look", ...trials.slice(1).map(() => "a trial")]);
+  expect(found.why).toMatch(/^one step gains most at rate \S+; a quarter of it is for many\. 2 workers measure \S+ directions a second/);
+  expect(found.settings?.rate).toBeGreaterThan(trials[0]?.settings?.rate as number);
+  // The longest step that was tried has left the state: nobody trains from there.
+  expect(entries[entries.indexOf(found) - 1]?.kind).toBe("restore");
   const end = entries.find(({ kind }) => kind === "end");
   expect(end).toMatchObject({ reason: "forwards", why: expect.stringMatching(/./) });
   await coordinator.line(/^decided after step \d+: the job is over: its forward passes are spent/);
   // Nothing but what is known of the last state follows the end.
   expect(entries.slice(entries.indexOf(end as Line) + 1).map(({ kind }) => kind)).toEqual(["evaluation"]);
-  expect(entries.find(({ kind }) => kind === "rate")).toMatchObject({ settings: expect.any(Object), why: expect.stringMatching(/./) });
   const { decisions, forwardsCommitted } = await reported("coordinator");
   expect(decisions.at(-1).entry).toMatchObject({ kind: "end", reason: "forwards" });
-  expect(forwardsCommitted).toBeGreaterThanOrEqual(150);
+  expect(forwardsCommitted).toBeGreaterThanOrEqual(1_500);
 
   const again = startCoordinator(job);
   const [, hash] = await again.line(/^finished: state hash ([0-9a-f]{64})$/);
   expect([hash, await again.ended]).toEqual([entries.at(-1)?.stateHash, { code: 0, signal: null }]);
 });
 
-test("one whose coordinator is killed on the way goes on with the settings of its ledger, to the same end", async () => {
-  const job = await jobOf(3_000);
+test("one whose coordinator is killed in the middle of the probe begins it again from the initial state, and comes to one end", async () => {
+  // A step of so many directions takes a while: the kill finds the probe under way.
+  const job = await jobOf({ steps: 40, directionsLog2: 9 });
   const first = startCoordinator(job);
   const address = await joinAddress(first);
   const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
-  await first.line(/^step 60 /);
+  await first.line(/^decided after step 1: .*: a trial/);
   first.kill("SIGKILL");
   await first.ended;
   const port = /\/tcp\/(\d+)/.exec(address)?.[1];
   const second = processes.start("coordinator", [...coordinatorArgs(job, data()), "--listen", `/ip4/127.0.0.1/tcp/${port}`]);
   const entries = await expectOneEnd(second, workers);
   const steps = entries.flatMap(({ kind, step }) => (kind === "commit" ? [step] : []));
-  expect(steps).toEqual(steps.map((_, step) => step));
-  expect(steps.length).toBeGreaterThan(60);
-  expect(entries.filter(({ kind }) => kind === "end")).toHaveLength(1);
+  expect(steps).toEqual(Array.from({ length: 40 }, (_, step) => step));
+  const rates = ratesOf(entries);
+  const looks = rates.filter(({ why }) => why?.startsWith("a first look"));
+  expect(looks).toHaveLength(2);
+  expect(rates.indexOf(looks[1] as Line)).toBeLessThan(rates.findIndex(({ settings }) => settings?.probing === false));
+  // Back to the initial state comes right before the second look, once that state is tried anew.
+  expect(entries.slice(0, entries.indexOf(looks[1] as Line)).findLast(({ kind }) => kind === "restore")).toMatchObject({ restore: -1 });
 });

@@ -1,5 +1,6 @@
 /** Deliberate bugs, each around an effect or an event of the simulated shells, to show that an invariant bites. */
 import type { Round, RoundEffect } from "../../coordinator/src/round/state.ts";
+import type { Faults } from "./faults.ts";
 import type { Invariant } from "./violation.ts";
 
 export interface Mutation {
@@ -7,6 +8,8 @@ export interface Mutation {
   breaks: Invariant;
   /** A swarm of so many shows it soonest. */
   workers?: number;
+  /** And these faults, whatever the seed draws. */
+  faults?: Partial<Faults>;
   roundEffects?: (effects: RoundEffect[], round: Round) => RoundEffect[];
   announceEarly?: true;
   applyTwice?: true;
@@ -62,7 +65,11 @@ export const MUTATIONS: Record<string, Mutation> = {
   "apply-twice": { breaks: "equal-bytes", applyTwice: true },
   "forget-to-reopen": { breaks: "reaches-target", noReopen: true },
   "take-over-without-an-epoch": { breaks: "one-content", noEpoch: true },
-  "announce-before-the-standby-has-it": { breaks: "nothing-lost", hasty: true },
+  "announce-before-the-standby-has-it": {
+    breaks: "nothing-lost",
+    faults: { standby: "sync", standbyDelayMs: 300, takeOverEveryMs: 4_000 },
+    hasty: true,
+  },
   "never-repair": { breaks: "reaches-target", workers: 1, noRepair: true },
   "forget-an-append": { breaks: "no-own-stop", forgetAppend: true },
   "skip-the-signature": { breaks: "one-ledger", unchecked: true },

@@ -73,7 +73,9 @@ export function simulate({ seed, workers, steps, mutate, print, linesMax = 0 }: 
   const random = createRandom(seed);
   const scenario = drawScenario(random, { workers, steps });
   const world = createWorld(linesMax, print);
-  const swarm = createSwarm(world, random, scenario, mutate === undefined ? undefined : MUTATIONS[mutate]);
+  const mutation = mutate === undefined ? undefined : MUTATIONS[mutate];
+  Object.assign(scenario.faults, mutation?.faults);
+  const swarm = createSwarm(world, random, scenario, mutation);
   let failure: Outcome["failure"] = null;
   world.note("seed", `${seed}: ${JSON.stringify(scenario)}`);
   try {

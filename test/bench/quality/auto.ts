@@ -7,7 +7,7 @@ import { runSwarm } from "./swarm.ts";
 
 const [name = "lm", n = "1600", seeds = "1", w = "4", more = "{}"] = process.argv.slice(2);
 const dir = await mkdtemp(join(tmpdir(), "q-"));
-const job: any = await jobNamed(name, dir);
+const job: Record<string, unknown> = await jobNamed(name, dir);
 delete job.rate;
 delete job.steps;
 delete job.directionsLog2;
