@@ -12,6 +12,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   reconnect: () => import("./reconnect.ts"),
   latency: () => import("./latency.ts"),
   scale: () => import("./scale.ts"),
+  swarm: () => import("./swarm.ts"),
 };
 
 const [first = "", ...rest] = process.argv.slice(2);

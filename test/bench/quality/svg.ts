@@ -34,6 +34,8 @@ const LEFT = 72;
 const RIGHT = 24;
 const BOTTOM = 56;
 const FONT = 13;
+/** Beside a point, for its label. */
+const ROOM = 48;
 /** Of Okabe and Ito (2008): also people who see no red tell them apart. */
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#3d9fd6"];
 const REFERENCE_COLOURS = ["#555555", "#9a6324", "#4b6e9c"];
@@ -90,15 +92,17 @@ export function chartSvg({ title, x, y, series, references = [] }: Chart): strin
         `<polyline points="${path(mean)}" fill="none" stroke="${colourOf(COLOURS, i)}" stroke-width="2" stroke-linejoin="round"/>`,
     ),
   ];
+  // Of two falling lines the upper one is named above its points and the lower one below them; nothing is written over the edges.
   const dots = lines.flatMap(({ mean }, i) =>
-    mean.flatMap(({ label, ...point }) =>
-      label === undefined
-        ? []
-        : [
-            `<circle cx="${round(px(point.x))}" cy="${round(py(point.y))}" r="4" fill="${colourOf(COLOURS, i)}"/>`,
-            text(px(point.x) + 7, py(point.y) - 7, "start", label, colourOf(COLOURS, i)),
-          ],
-    ),
+    mean.flatMap(({ label, ...point }) => {
+      if (label === undefined) return [];
+      const [x, y, colour] = [px(point.x), py(point.y), colourOf(COLOURS, i)];
+      const isLeft = x > LEFT + ROOM && (i % 2 === 1 || x > WIDTH - RIGHT - ROOM);
+      return [
+        `<circle cx="${round(x)}" cy="${round(y)}" r="4" fill="${colour}"/>`,
+        text(x + (isLeft ? -7 : 7), y + (i % 2 === 1 ? 18 : -8), isLeft ? "end" : "start", label, colour),
+      ];
+    }),
   );
   return `${[
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img" font-family="system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif" font-size="${FONT}">`,

@@ -5,12 +5,15 @@
  */
 
 import type { Example } from "@zoswarm/shared/data/examples";
+import type { History } from "@zoswarm/shared/ledger/folds";
 import { createAnnouncement, type TaskGroup } from "@zoswarm/shared/protocol/announcement";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
+import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
 import { settingsOf } from "../../../coordinator/src/round/course.ts";
 import { reduce } from "../../../coordinator/src/round/round.ts";
 import { createRound, type Round, type RoundEffect, type RoundEvent } from "../../../coordinator/src/round/state.ts";
+import { CURVATURE_BY } from "../../../coordinator/src/round/steer.ts";
 import type { Lab } from "./lab.ts";
 
 export interface SwarmOptions {
@@ -22,6 +25,11 @@ export interface SwarmOptions {
   /** Of one worker, in seconds: a forward pass, and a message's way in one direction. */
   forwardSeconds: number;
   delaySeconds: number;
+  /** Of a worker, for each group of a commit that it applies. */
+  groupSeconds?: number;
+  /** Of the coordinator: an announcement is signed and on its disk, and what a worker costs it in a step, which it does one after the other. */
+  announceSeconds?: number;
+  resultSeconds?: number;
   /** The held-out loss is taken, beside what the job itself does, after every so many forward passes. */
   lookEvery: number;
   /** Stop once the loss is at or below this. */
@@ -40,6 +48,9 @@ export interface Point {
 
 export interface SwarmRun {
   curve: Point[];
+  /** The job's own evaluations, when the coordinator knew them, from the first task on; of forward passes those behind commits. */
+  evaluations: Point[];
+  history: History;
   decisions: { afterStep: number; what: string; why: string }[];
   stateHash: string;
 }
@@ -52,6 +63,9 @@ export async function runSwarm({
   workers,
   forwardSeconds,
   delaySeconds,
+  groupSeconds = 0,
+  announceSeconds = 0,
+  resultSeconds = 0,
   lookEvery,
   until,
 }: SwarmOptions): Promise<SwarmRun> {
@@ -61,7 +75,6 @@ export async function runSwarm({
   const jobId = sha256Hex(new TextEncoder().encode(`quality ${seed}`));
   const round = createRound(manifest, jobId, key, workers);
   const { history } = round.replica;
-  const sides = manifest.job.estimator === "two-sided" ? 2 : 1;
   const queue: { atMs: number; event: RoundEvent }[] = [];
   const later = (atMs: number, event: RoundEvent) => {
     const place = queue.findLastIndex((one) => one.atMs <= atMs) + 1;
@@ -70,7 +83,12 @@ export async function runSwarm({
   const busyUntil = new Map<string, number>();
   const started = new Map<string, Set<number>>();
   const curve: Point[] = [];
+  const evaluations: Point[] = [];
   let nowMs = 0;
+  let firstTaskMs: number | null = null;
+  /** Until when its disk, and the thread that its own forward passes run in, are busy: the latter does not hold up steps. */
+  let diskMs = 0;
+  let evaluatorMs = 0;
   let spent = 0;
   let looked = -lookEvery;
   let isOver = false;
@@ -90,7 +108,9 @@ export async function runSwarm({
         const { entry, task } = effect;
         const announcement = createAnnouncement({ jobId, epoch: 0, seq: tip.seq, prevHash: tip.hash, entry, task }, key);
         tip = { seq: tip.seq + 1, hash: announcement.hash };
-        return later(nowMs, { kind: "announced", bytes: announcement.bytes, nowMs });
+        diskMs = Math.max(diskMs, nowMs) + 1000 * announceSeconds;
+        if (task !== null) firstTaskMs ??= diskMs;
+        return later(diskMs, { kind: "announced", bytes: announcement.bytes, nowMs: diskMs });
       }
       case "deadline":
         return later(nowMs + effect.afterMs, { kind: "deadline", step: effect.step, nowMs: nowMs + effect.afterMs });
@@ -102,18 +122,25 @@ export async function runSwarm({
       case "evaluate": {
         const { loss, score, examples, forwards } = await lab.evaluate();
         const bent = await lab.curvature(effect.step, settingsOf(manifest, history)?.epsilonLog2 ?? -10);
-        const atMs = nowMs + 1000 * (forwards + bent.forwards) * forwardSeconds;
+        const batches = forwards + (bent.forwards * CURVATURE_BY.examplesMax) / manifest.job.batch;
+        const atMs = evaluatedBy(batches);
         const evaluated = { step: effect.step, stateHash: await lab.stateHash(), loss, score, examples, curvature: bent.curvature };
         return later(atMs, { kind: "evaluated", ...evaluated, nowMs: atMs });
       }
       case "try": {
         const { loss, forwards } = await lab.evaluate(effect.examples);
-        const atMs = nowMs + 1000 * forwards * forwardSeconds;
+        const atMs = evaluatedBy(forwards);
         return later(atMs, { kind: "tried", step: effect.step, stateHash: await lab.stateHash(), loss, nowMs: atMs });
       }
       case "finish":
         isOver = true;
     }
+  }
+
+  /** When the coordinator's own forward passes are done: they stand in a queue. */
+  function evaluatedBy(forwards: number): number {
+    evaluatorMs = Math.max(evaluatorMs, nowMs) + 1000 * forwards * forwardSeconds;
+    return evaluatorMs;
   }
 
   /** Each worker measures what it is asked for and has not begun. */
@@ -125,11 +152,13 @@ export async function runSwarm({
         started.set(id, begun);
         const fresh = [...slots].filter((slot) => !begun.has(slot));
         if (fresh.length === 0) continue;
+        const applyMs = begun.size > 0 ? 0 : 1000 * groupSeconds * open.task.groups.length;
         for (const slot of fresh) begun.add(slot);
         const losses = await measure(open.task.step, open.task.groups, open.task.epsilonLog2, fresh);
-        spent += sides * fresh.length;
-        const elapsedMs = 1000 * forwardSeconds * sides * fresh.length;
-        const doneMs = Math.max(nowMs + 1000 * delaySeconds, busyUntil.get(peerId) ?? 0) + elapsedMs;
+        const forwards = losses.reduce((n, { minus }) => n + (minus === null ? 1 : 2), 0);
+        spent += forwards;
+        const elapsedMs = 1000 * forwardSeconds * forwards;
+        const doneMs = Math.max(nowMs + 1000 * delaySeconds, busyUntil.get(peerId) ?? 0) + applyMs + elapsedMs;
         busyUntil.set(peerId, doneMs);
         const atMs = doneMs + 1000 * delaySeconds;
         const frame = {
@@ -152,7 +181,9 @@ export async function runSwarm({
       const directions = slots.filter((slot) => slot >= first && slot < first + 2 ** m).map((slot) => slot - first);
       if (directions.length > 0) {
         const examples: Example[] = lab.batch(step, batch, manifest.job.batch);
-        const measured = await lab.measure({ step, group: g, m, epsilonLog2, estimator: manifest.job.estimator, examples, directions });
+        // As workers do where there are too few to be centred.
+        const estimator = directions.length < CENTRE_MIN ? "two-sided" : manifest.job.estimator;
+        const measured = await lab.measure({ step, group: g, m, epsilonLog2, estimator, examples, directions });
         losses.push(...measured.map(({ k, plus, minus }) => ({ slot: first + k, plus, minus })));
       }
       first += 2 ** m;
@@ -173,10 +204,14 @@ export async function runSwarm({
     await feed({ kind: "heartbeat", peerId, frame: { kind: "heartbeat", nextSeq: 0, state: "ready", checkpoint: null }, nowMs });
   }
   for (let next = queue.shift(); next !== undefined && !isOver; next = queue.shift()) {
-    nowMs = next.atMs;
-    await feed(next.event);
+    nowMs = Math.max(nowMs, next.atMs) + (next.event.kind === "result" ? 1000 * resultSeconds : 0);
+    if (next.event.kind === "evaluated") {
+      const { step, loss, score } = next.event;
+      evaluations.push({ forwards: history.forwards, steps: step + 1, seconds: (nowMs - (firstTaskMs ?? nowMs)) / 1000, loss, score });
+    }
+    await feed({ ...next.event, nowMs });
   }
-  return { curve, decisions: decisionsOf(round), stateHash: await lab.stateHash() };
+  return { curve, evaluations, history, decisions: decisionsOf(round), stateHash: await lab.stateHash() };
 }
 
 function decisionsOf({ replica: { history } }: Round): SwarmRun["decisions"] {
