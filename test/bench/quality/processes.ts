@@ -4,11 +4,17 @@ import { join } from "node:path";
 import type { Decision } from "@zoswarm/shared/ledger/folds";
 import { coordinatorArgs, createProcesses, joinAddress, workerArgs } from "../../e2e/processes.ts";
 
+/** What a coordinator says of its job's course: an evaluation, what its probe found, the end. */
+const TOLD =
+  /^held out after step (?<step>\d+): loss (?<loss>[\d.]+),|^decided .*(?:(?<found>one step gains most at)|(?<over>the job is over): )/;
+
 export interface ProcessRun {
   /** From the first task until the coordinator says that the job is over, after the held-out evaluation that ends it. */
   seconds: number;
-  /** Held-out losses as they were told; `steps` is how many commits had led to the state. */
-  evaluations: { steps: number; loss: number }[];
+  /** Of these, until the probe had found a rate. */
+  probeSeconds: number;
+  /** Held-out losses as they were told, from the first task on; `steps` is how many commits had led to the state. */
+  evaluations: { steps: number; loss: number; seconds: number }[];
   decisions: Decision[];
   /** Forward passes behind commits. */
   forwards: number;
@@ -41,12 +47,16 @@ export async function runProcesses(job: Record<string, unknown>, workers: number
     // The first task is on the very next entry.
     await coordinator.line(/^decided after step 0: rate /);
     const fromMs = performance.now();
-    await coordinator.line(/^decided after step \d+: the job is over: /);
-    const seconds = (performance.now() - fromMs) / 1000;
-    const evaluations = coordinator.lines.flatMap((line) => {
-      const found = /^held out after step (\d+): loss ([\d.]+),/.exec(line);
-      return found === null ? [] : [{ steps: Number(found[1]), loss: Number(found[2]) }];
-    });
+    const evaluations: ProcessRun["evaluations"] = [];
+    let [seconds, probeSeconds, from] = [0, 0, 0];
+    for (let isOver = false; !isOver; ) {
+      const { input, groups } = await coordinator.line(TOLD, from);
+      from = coordinator.lines.indexOf(input, from) + 1;
+      seconds = Math.max(0, performance.now() - fromMs) / 1000;
+      isOver = groups?.over !== undefined;
+      if (groups?.found !== undefined) probeSeconds = seconds;
+      if (groups?.loss !== undefined) evaluations.push({ steps: Number(groups.step), loss: Number(groups.loss), seconds });
+    }
     for (const one of [coordinator, ...started]) {
       const { code, signal } = await one.ended;
       if (code !== 0) throw new Error(`a process ended with ${code ?? signal}:\n${processes.tails()}`);
@@ -56,6 +66,7 @@ export async function runProcesses(job: Record<string, unknown>, workers: number
     const sum = (key: string) => reports.reduce((total, one) => total + one[key], 0);
     return {
       seconds,
+      probeSeconds,
       evaluations,
       decisions: report.decisions,
       forwards: report.forwardsCommitted,

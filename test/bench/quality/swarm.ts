@@ -50,6 +50,9 @@ export interface SwarmRun {
   curve: Point[];
   /** The job's own evaluations, when the coordinator knew them, from the first task on; of forward passes those behind commits. */
   evaluations: Point[];
+  /** Virtual time of the first task, and of the end of the probe; null where there was none. */
+  firstTaskSeconds: number | null;
+  probedSeconds: number | null;
   history: History;
   decisions: { afterStep: number; what: string; why: string }[];
   stateHash: string;
@@ -86,6 +89,7 @@ export async function runSwarm({
   const evaluations: Point[] = [];
   let nowMs = 0;
   let firstTaskMs: number | null = null;
+  let probedMs: number | null = null;
   /** Until when its disk, and the thread that its own forward passes run in, are busy: the latter does not hold up steps. */
   let diskMs = 0;
   let evaluatorMs = 0;
@@ -210,8 +214,13 @@ export async function runSwarm({
       evaluations.push({ forwards: history.forwards, steps: step + 1, seconds: (nowMs - (firstTaskMs ?? nowMs)) / 1000, loss, score });
     }
     await feed({ ...next.event, nowMs });
+    if (history.settings?.probing === false) probedMs ??= nowMs;
   }
-  return { curve, evaluations, history, decisions: decisionsOf(round), stateHash: await lab.stateHash() };
+  const [firstTaskSeconds, probedSeconds] = [firstTaskMs, probedMs].map((ms) => (ms === null ? null : ms / 1000)) as [
+    number | null,
+    number | null,
+  ];
+  return { curve, evaluations, firstTaskSeconds, probedSeconds, history, decisions: decisionsOf(round), stateHash: await lab.stateHash() };
 }
 
 function decisionsOf({ replica: { history } }: Round): SwarmRun["decisions"] {
