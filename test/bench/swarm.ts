@@ -127,8 +127,8 @@ function drawn(target: number, { measured, simulated }: { measured: Speed[]; sim
     x: { label: "workers", scale: "log2" },
     y: { label: "time (s)", scale: "log2" },
     series: [
-      { name: "simulated, on home lines", runs: pointsOf(simulated, "efficiency") },
       { name: `measured on ${cores} cores, of what they allow`, runs: pointsOf(measured, "efficiencyByCores") },
+      { name: "simulated, on home lines", runs: pointsOf(simulated, "efficiency") },
       {
         name: "simulated, until the state had it",
         runs: [simulated.map(({ workers, crossedSeconds }) => ({ x: workers, y: crossedSeconds }))],
