@@ -9,7 +9,7 @@ import type { Replica } from "@zoswarm/shared/replica/replica";
 import { commitPlain } from "@zoswarm/shared/zo/apply";
 import { stateHash } from "@zoswarm/shared/zo/statehash";
 import type { Round } from "../../coordinator/src/round/state.ts";
-import { measureSlot, type Objective } from "./evaluator.ts";
+import { keyOf, measureSlot, type Objective } from "./evaluator.ts";
 import { createLedgers } from "./ledgers.ts";
 import { insist, Violation } from "./violation.ts";
 
@@ -137,7 +137,7 @@ export function createCheckers(objective: Objective) {
           known.add(slot);
           if (excused.has(`${step.head} ${slot} ${peerId}`)) continue;
           const truth = truthOf(announced?.base ?? null);
-          const key = `${truth.label} ${step.task.step} ${slot} ${losses.minus !== null}`;
+          const key = `${truth.label} ${keyOf(step.task, slot, losses.minus !== null)}`;
           const right = genuine.get(key) ?? measureSlot(objective, truth.x, step.task, slot, losses.minus !== null);
           genuine.set(key, right);
           insist(

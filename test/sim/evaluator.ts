@@ -81,6 +81,11 @@ export function measureSlot(objective: Objective, x: readonly Int32Array[], task
   return { slot, plus: side(1), minus: twoSided ? side(-1) : null };
 }
 
+/** What a loss depends on besides the parameters: a task that a restore dropped may come again with another size or epsilon. */
+export function keyOf({ step, groups, epsilonLog2 }: Task, slot: number, twoSided: boolean): string {
+  return `${step} ${groups.length} ${groups[0]?.m} ${epsilonLog2} ${slot} ${twoSided}`;
+}
+
 /** How much the held-out loss bends along a few directions that no step has (shared/src/evaluate/evaluator.ts). */
 export function curvatureOf(objective: Objective, x: readonly Int32Array[]): number {
   const task: Task = { step: 0, groups: [{ g: 0xffffff, m: 1, batch: -1 }], epsilonLog2: EPSILON_LOG2, estimator: "two-sided" };
@@ -175,7 +180,7 @@ export function createEvaluator(
     return hash;
   };
   function lossOf(task: Task, slot: number, twoSided: boolean): Loss {
-    const key = `${hashNow()} ${task.step} ${slot} ${twoSided}`;
+    const key = `${hashNow()} ${keyOf(task, slot, twoSided)}`;
     const known = losses.get(key) ?? measureSlot(objective, x, task, slot, twoSided);
     losses.set(key, known);
     return known;

@@ -4,7 +4,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { endEntry, restoreEntry } from "./decisions.ts";
 import type { RoundEffect } from "./state.ts";
 
-/** The end that the job file's rules call for; nothing where none does. States that a restore has left do not count. */
+/** The end that the job file's rules call for; nothing where none does. No state that a restore has left is the best, or a target. */
 export function endOf({ job, objective }: Manifest, history: History): RoundEffect[] {
   const { target, patience, forwards: budget } = job.stop;
   const evaluations = evaluationsHere(history);
@@ -15,7 +15,9 @@ export function endOf({ job, objective }: Manifest, history: History): RoundEffe
     return [endEntry("target", `the held-out score ${newest.score.toPrecision(4)} reaches the target ${target}`)];
   if (budget !== null && history.forwards >= budget)
     return [endEntry("forwards", `${history.forwards} forward passes are spent, of ${budget}`)];
-  const since = evaluations.length - 1 - evaluations.indexOf(best);
+  // States that were left count as evaluations without progress, those of a probe do not.
+  const lastTrial = 1 + (history.decisions.findLast(({ entry }) => entry.kind === "rate" && entry.probing)?.afterStep ?? -2);
+  const since = history.evaluations.filter(({ step }) => step > Math.max(best.step, lastTrial)).length;
   if (patience === null || since < patience || history.settings?.probing === true) return [];
   const why = `no lower held-out loss in ${since} evaluations; the lowest was ${best.loss.toPrecision(4)}, after step ${best.step + 1}`;
   // A job whose course is chosen ends in its best state.

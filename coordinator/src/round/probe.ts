@@ -13,7 +13,7 @@ const FIRST_SHARE = 0.005;
 const GROWTH = 3;
 /** Where the first trial is too far, the probe begins again by so many times shorter a step. */
 const RETREAT = GROWTH ** 3;
-/** A trial that lowers the loss by less than this share of what its rate promised, by the ones before it, is the last. */
+/** A trial that lowers the loss by less than this share of what its rate promised, by the ones before it, is the last: one alone says too little. */
 const LEAST_SHARE = 1 / 3;
 /** A rate that moves parameters so far in a step is beyond all sense. */
 const RATE_MAX = 0.5;
@@ -72,7 +72,7 @@ export function nextTrial(trials: readonly Trial[]): number | null {
   const worths = worthsOf(climbs.slice(far));
   const newest = worths.pop() as number;
   // Losses that only move in jumps may show nothing of a short step: that is no reason to end.
-  if (newest < 0 || newest < LEAST_SHARE * meanOf(worths)) return null;
+  if (newest < 0 || (worths.length > 1 && newest < LEAST_SHARE * meanOf(worths))) return null;
   const next = GROWTH * last.rate;
   // What was too far from the start need not be tried again.
   return next > Math.min(RATE_MAX, ((climbs[far - 1]?.rate ?? Number.POSITIVE_INFINITY) * 2) / GROWTH) ? null : next;

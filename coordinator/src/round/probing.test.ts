@@ -11,6 +11,8 @@ const A = "12D3KooWAAAAAAAAAAAAAAAAAAAA";
 const B = "12D3KooWBBBBBBBBBBBBBBBBBBBB";
 const HASH = "ab".repeat(32);
 const OPEN = { rate: null, epsilonLog2: null, groups: null, directionsLog2: null };
+/** Everybody measures 160 directions a second. */
+const SLOT_MS = 6.25;
 const PINNED = { rate: null, epsilonLog2: null, groups: 1, directionsLog2: 4 };
 
 type Job = ReturnType<typeof drive>;
@@ -19,7 +21,7 @@ type Told = Partial<Manifest["job"]> & { staleness?: number };
 /** Plays a job by a course of losses: `a` is the share of its promise that a short step keeps, `a / 2b` the best rate. */
 function play(
   told: Told,
-  { a = 0.5, b = 50, start = 1, waitFor = 1, ledger = [] as readonly Uint8Array[], pem = undefined as string | undefined } = {},
+  { a = 0.5, b = 50, start = 0.7, waitFor = 1, ledger = [] as readonly Uint8Array[], pem = undefined as string | undefined } = {},
 ) {
   const job: Job = drive({ steps: 80, evaluateEvery: 5, ...told }, waitFor, ledger, pem);
   const losses = new Map([[-1, start]]);
@@ -39,7 +41,7 @@ function play(
     answer(who: readonly string[] = [A, B]) {
       const open = job.round.open[0];
       if (open === undefined) return;
-      nowMs += 100;
+      nowMs += SLOT_MS * Math.max(...who.map((peerId) => job.slots(peerId).length));
       const { step, epsilonLog2 } = open.task;
       for (const peerId of who) {
         const each = job.slots(peerId).map((slot) => ({ slot, plus: 1 + 2 ** epsilonLog2, minus: 1 - 2 ** epsilonLog2 }));
@@ -47,7 +49,15 @@ function play(
         const { settings, branch } = history();
         const before = losses.get(stepOf(branch)) as number;
         losses.set(step, before - game.gain(settings as Settings));
-        const frame = { kind: "result" as const, step, head: open.head, assignment: 1, checkpoint: null, losses: each, elapsedMs: 100 };
+        const frame = {
+          kind: "result" as const,
+          step,
+          head: open.head,
+          assignment: 1,
+          checkpoint: null,
+          losses: each,
+          elapsedMs: SLOT_MS * each.length,
+        };
         job.feed({ kind: "result", peerId, frame, nowMs });
       }
     },
@@ -85,9 +95,9 @@ describe("a probe", () => {
     const best = 0.5 / (2 * 50);
     expect(found.rate).toBeGreaterThan(best / 8);
     expect(found.rate).toBeLessThan(best / 2);
-    expect(rates.at(-1)?.why).toMatch(/^one step gains most at rate .+ Held-out loss 1\.00, then by trial rate /);
+    expect(rates.at(-1)?.why).toMatch(/^one step gains most at rate .+ Held-out loss 0\.700, then by trial rate /);
     expect(game.kinds().slice(-2)).toEqual(["restore", "rate"]);
-    expect(game.here()).toBeLessThan(1);
+    expect(game.here()).toBeLessThan(0.7);
     expect(game.history().lastStep + 1).toBe(rates.length - 1);
     // One step after the other, whatever the staleness; and after it the job goes on.
     expect(game.job.round.open.map(({ task }) => task.step)).toEqual([game.history().lastStep + 1]);
@@ -96,7 +106,7 @@ describe("a probe", () => {
   it("opens one step at a time; once it is over, as many as the staleness says", () => {
     const game = play({ ...PINNED, staleness: 2 });
     game.job.join(A);
-    game.job.tried(1);
+    game.job.tried(0.7);
     for (let n = 0; n < 3; n++) {
       expect(game.job.round.open).toHaveLength(1);
       game.turn();
@@ -109,7 +119,7 @@ describe("a probe", () => {
     const game = play(PINNED, { waitFor: 2 });
     game.job.join(A);
     game.job.join(B);
-    game.job.tried(1);
+    game.job.tried(0.7);
     game.turn();
     game.job.feed({ kind: "left", peerId: B, nowMs: 200 });
     game.turn([A]);
@@ -127,10 +137,10 @@ describe("a probe", () => {
   it("goes on where the last worker left while a trial's loss was taken", () => {
     const game = play(PINNED);
     game.job.join(A);
-    game.job.tried(1);
+    game.job.tried(0.7);
     game.answer([A]);
     game.job.feed({ kind: "left", peerId: A, nowMs: 200 });
-    game.job.tried(1);
+    game.job.tried(0.7);
     expect(game.job.round.open).toEqual([]);
     game.job.join(A);
     expect(game.job.round.open.map(({ task }) => task.step)).toEqual([1]);
@@ -140,19 +150,19 @@ describe("a probe", () => {
     const game = play(PINNED);
     game.job.join(A);
     game.job.join(B);
-    game.job.tried(1);
+    game.job.tried(0.7);
     const half = game.job.slots(A).length;
     game.answer([A]);
     game.job.feed({ kind: "deadline", step: 0, nowMs: 2_000 });
-    game.job.tried(1);
-    expect(game.job.round.probe?.trials).toMatchObject([{ directions: half, from: 1, loss: 1 }]);
+    game.job.tried(0.7);
+    expect(game.job.round.probe?.trials).toMatchObject([{ directions: half, from: 0.7, loss: 0.7 }]);
   });
 
   it("begins again from the initial state after a restart, whatever it was at", () => {
     for (const turns of [1, 2, 4]) {
       const game = play(PINNED);
       game.job.join(A);
-      game.job.tried(1);
+      game.job.tried(0.7);
       for (let n = 0; n < turns; n++) game.turn();
       const again = play(PINNED, { ledger: game.job.ledger, pem: game.job.pem });
       for (const [step, loss] of game.losses) again.losses.set(step, loss);
@@ -200,7 +210,7 @@ describe("a trial that is too far", () => {
   it("may have a loss that is no number", () => {
     const game = play(PINNED);
     game.job.join(A);
-    game.job.tried(1);
+    game.job.tried(0.7);
     game.turn();
     for (const loss of [Number.NaN, Number.POSITIVE_INFINITY]) {
       game.answer();
@@ -208,7 +218,7 @@ describe("a trial that is too far", () => {
       expect(stepOf(game.history().branch)).toBe(0);
     }
     game.probe();
-    expect(game.here()).toBeLessThan(1);
+    expect(game.here()).toBeLessThan(0.7);
   });
 });
 
@@ -220,10 +230,10 @@ describe("losses that say nothing", () => {
     for (const loss of [0.5, null]) {
       const job = drive({ ...PINNED, steps: 80 });
       job.join(A);
-      job.tried(1);
+      job.tried(0.7);
       for (let n = 0; n < 30 && job.round.replica.history.settings?.probing; n++) {
         job.answer(A, job.slots(A), { loss });
-        job.tried(1);
+        job.tried(0.7);
       }
       for (const { settings, lastStep } of [still.history(), job.round.replica.history]) {
         expect(settings?.probing).toBe(false);
@@ -234,21 +244,179 @@ describe("losses that say nothing", () => {
   });
 });
 
-/** What an undisturbed probe leaves. */
-function settled(told: Told): Settings {
-  const game = play(told);
+/** A job whose probe is over. */
+function probed(told: Told, options: Parameters<typeof play>[1] = {}) {
+  const game = play(told, options);
   game.job.join(A);
   game.probe();
-  return game.history().settings as Settings;
+  return game;
 }
+/** What an undisturbed probe leaves. */
+const settled = (told: Told) => probed(told).history().settings as Settings;
 
 describe("size", () => {
   it("follows from speed and overhead at the end of the probe, within what is pinned", () => {
-    const of = (told: Told) => settled(told);
     // 16 directions in 0.1 s, which is all measuring: 160 a second and the least overhead.
-    expect(of(OPEN)).toMatchObject({ groups: 2, directionsLog2: 4 });
-    expect(of({ ...OPEN, groups: 3 })).toMatchObject({ groups: 3, directionsLog2: 4 });
-    expect(of({ ...OPEN, directionsLog2: 2 }).directionsLog2).toBe(2);
-    expect(of({ ...OPEN, epsilonLog2: -5 }).epsilonLog2).toBe(-5);
+    expect(settled(OPEN)).toMatchObject({ groups: 2, directionsLog2: 4 });
+    expect(settled({ ...OPEN, groups: 3 })).toMatchObject({ groups: 3, directionsLog2: 3 });
+    expect(settled({ ...OPEN, directionsLog2: 2 }).directionsLog2).toBe(2);
+    expect(settled({ ...OPEN, epsilonLog2: -5 }).epsilonLog2).toBe(-5);
+  });
+
+  it("follows a swarm that grows sixteenfold, once an evaluation has come, and then stays", () => {
+    const game = probed({ ...OPEN, steps: 300 }, { b: 5, start: 100 });
+    const before = game.history().settings as Settings;
+    for (let n = 0; n < 5; n++) game.turn([A]);
+    const crowd = [A, ...Array.from({ length: 31 }, (_, i) => `12D3KooWC${"ABCDEFGHJKLMNPQRSTUVWXYZabcdefgh"[i]}${"C".repeat(18)}`)];
+    for (const one of crowd.slice(1)) game.job.join(one);
+    for (let n = 0; n < 30; n++) game.turn(crowd);
+    const sizes = game.rates().filter(({ probing, why }) => !probing && why.startsWith("the swarm has changed"));
+    expect(sizes).toHaveLength(1);
+    const grown = sizes[0] as Settings;
+    expect([directionsOf(before), directionsOf(grown)]).toEqual([32, 128]);
+    expect(grown.rate).toBeLessThan(before.rate);
+    expect(game.job.round.open.map(({ total }) => total)).toEqual([directionsOf(grown)]);
+  });
+});
+
+describe("after the probe", () => {
+  it("a loss that rises twice beyond its noise takes the ledger back to the best state, with half the rate", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 1 });
+    const { rate } = game.history().settings as Settings;
+    game.turn();
+    const best = game.history().lastStep;
+    for (const loss of [0.9, 0.95]) {
+      game.answer();
+      game.losses.set(game.history().lastStep, loss);
+      game.evaluate();
+    }
+    expect(game.kinds().slice(-2)).toEqual(["restore", "rate"]);
+    expect(stepOf(game.history().branch)).toBe(best);
+    expect(game.rates().at(-1)).toMatchObject({
+      rate: rate / 2,
+      why: expect.stringContaining("back to the best state with half the rate"),
+    });
+    expect(game.job.round.open.map(({ task }) => task.step)).toEqual([best + 3]);
+  });
+
+  it("so does one that is no number, also where it comes while a commit is on its way, or behind it", () => {
+    for (const late of [false, true]) {
+      const game = probed({ ...PINNED, evaluateEvery: 1 });
+      const { rate } = game.history().settings as Settings;
+      game.turn();
+      const best = game.history().lastStep;
+      game.answer();
+      game.losses.set(best + 1, Number.NaN);
+      let isTold = false;
+      // The answers of the next step come first: its commit is on its way when the evaluation is through.
+      game.job.between = () => {
+        if (isTold || !late || game.job.round.phase !== "announcing") return;
+        isTold = true;
+        game.evaluate();
+      };
+      if (late) game.answer();
+      else game.evaluate();
+      game.job.between = () => {};
+      expect(isTold).toBe(late);
+      expect(game.kinds().slice(-2)).toEqual(["restore", "rate"]);
+      expect(stepOf(game.history().branch)).toBe(best);
+      expect(game.rates().at(-1)).toMatchObject({ rate: rate / 2, why: expect.stringContaining("is no number") });
+      // Once: the state is nobody's any more.
+      game.turn();
+      game.turn();
+      expect(game.rates().filter(({ why }) => why.includes("is no number"))).toHaveLength(1);
+    }
+  });
+
+  it("an evaluation of a state that was left is recorded, and neither steers nor ends the job", () => {
+    const stop = { target: 5, patience: null, forwards: null };
+    const game = probed({ ...PINNED, evaluateEvery: 1, staleness: 1, stop });
+    game.turn();
+    const best = game.history().lastStep;
+    game.answer();
+    game.answer();
+    game.losses.set(best + 1, Number.NaN);
+    const left = best + 2;
+    const events = [...game.job.round.evaluating];
+    expect(events).toEqual([best + 1, left]);
+    game.losses.set(left, 9);
+    // Both come: the first takes the ledger back, and the second, which would be the target, is of no state on the way.
+    game.evaluate();
+    expect(stepOf(game.history().branch)).toBe(best);
+    expect(game.history().evaluations.at(-1)).toMatchObject({ step: left, score: 9 });
+    expect([game.history().ended, game.kinds().at(-1)]).toEqual([null, "rate"]);
+  });
+
+  it("where no rate is left, the job ends in its best state", () => {
+    const game = probed({ ...PINNED, steps: 10_000, evaluateEvery: 1 });
+    const best = Math.min(...game.history().evaluations.map(({ loss }) => loss), game.here());
+    for (let n = 0; n < 200 && game.history().ended === null; n++) {
+      game.answer();
+      game.losses.set(game.history().lastStep, 5 + n);
+      game.evaluate();
+    }
+    expect(game.history().ended?.reason).toBe("diverged");
+    expect(game.here()).toBeCloseTo(best, 1);
+    expect(game.job.round.phase).toBe("finished");
+  });
+
+  it("without progress it goes back to its best state and ends there", () => {
+    const stop = { target: null, patience: 3, forwards: null };
+    const game = probed({ ...PINNED, evaluateEvery: 1, stop });
+    game.turn();
+    const best = game.history().lastStep;
+    const lowest = game.here();
+    for (let n = 0; n < 3; n++) {
+      game.answer();
+      game.losses.set(game.history().lastStep, lowest + 1e-4 * (n % 2));
+      game.evaluate();
+    }
+    expect(game.kinds().slice(-2)).toEqual(["restore", "end"]);
+    expect(game.history().ended).toMatchObject({ reason: "patience", why: expect.stringContaining(`after step ${best + 1}`) });
+    expect([stepOf(game.history().branch), game.job.round.phase]).toEqual([best, "finished"]);
+    // A crash between the two: the end follows, and no other restore.
+    const again = play({ ...PINNED, evaluateEvery: 1, stop }, { ledger: game.job.ledger.slice(0, -1), pem: game.job.pem });
+    expect(again.kinds().slice(-2)).toEqual(["restore", "end"]);
+    expect(again.job.round.phase).toBe("finished");
+  });
+
+  it("a last state whose loss is no number is left for the best one", () => {
+    const game = probed({ ...PINNED, steps: 12, evaluateEvery: 1 });
+    while (game.history().lastStep < 10) game.turn();
+    const best = game.history().lastStep;
+    game.answer();
+    game.losses.set(11, Number.NaN);
+    game.evaluate();
+    expect(game.kinds().at(-1)).toBe("restore");
+    expect([stepOf(game.history().branch), game.job.round.phase]).toEqual([best, "finished"]);
+  });
+
+  it("one that its budget ends in such a state is over all the same", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 50, stop: { target: null, patience: null, forwards: 40 * 32 } });
+    for (let n = 0; n < 60 && game.history().ended === null; n++) game.answer();
+    expect(game.history().ended?.reason).toBe("forwards");
+    game.losses.set(game.history().lastStep, Number.NaN);
+    game.evaluate();
+    expect(game.job.round.phase).toBe("finished");
+  });
+
+  it("a restart steers by the ledger's evaluations, and shortens steps only when it knows the curvature again", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 1 });
+    const { rate } = game.history().settings as Settings;
+    for (let n = 0; n < 2; n++) game.turn();
+    const again = play({ ...PINNED, evaluateEvery: 1 }, { ledger: game.job.ledger, pem: game.job.pem });
+    for (const [step, loss] of game.losses) again.losses.set(step, loss);
+    again.job.join(A);
+    const still = again.here();
+    again.answer();
+    again.losses.set(again.history().lastStep, still);
+    expect(again.history().settings?.rate).toBe(rate);
+    again.evaluate();
+    for (let n = 0; n < 2; n++) {
+      again.answer();
+      again.losses.set(again.history().lastStep, still);
+      again.evaluate();
+    }
+    expect(again.rates().at(-1)).toMatchObject({ rate: rate / 2, why: expect.stringContaining("shorter steps gain more") });
   });
 });

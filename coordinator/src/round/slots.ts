@@ -148,7 +148,11 @@ export function assign(round: Round, task: Task): RoundEffect[] {
     if (slowestOf(shares, candidates) >= WORTH * slowestOf(now, candidates)) return [];
   }
   // Shares of another size took another time.
-  if (total !== round.shared) round.times = [];
+  const each = total / candidates.length;
+  if (total !== round.shared || Math.abs(Math.log2(each / round.timed)) >= 1) {
+    round.times = [];
+    round.timed = each;
+  }
   round.changed = false;
   round.shared = total;
   round.version++;

@@ -44,8 +44,9 @@ export interface Round {
   changed: boolean;
   /** How many slots the last assignment shared. */
   shared: number;
-  /** How long the newest shares took, from their step's opening, in milliseconds. */
+  /** How long the newest shares took, from their step's opening, in milliseconds; and how many slots the first of them had, on average. */
   times: number[];
+  timed: number;
   /** Steps whose held-out evaluation is under way. */
   evaluating: Set<number>;
   /** Decisions of the ledger's and those that are on their way to it, when this process last made one. */
@@ -111,6 +112,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     changed: true,
     shared: 0,
     times: [],
+    timed: 0,
     evaluating: new Set(),
     decided: 0,
     counts: {},
