@@ -120,7 +120,12 @@ export const jobFileSchema = z.strictObject({
     .default([])
     .describe("tensors to move 2^gain times as far; a new head beside pretrained weights wants 5"),
 
-  steps: z.int().min(1).max(LIMITS.stepsMax).optional().describe("commits at most; default: until one of `stop` ends the job"),
+  steps: z
+    .int()
+    .min(1)
+    .max(LIMITS.stepsMax)
+    .optional()
+    .describe("commits at most, and without `rate` at least 40; default: until one of `stop` ends the job"),
   stop: z
     .strictObject({
       target: z.number().optional().describe("the held-out score that is good enough, by the metric; at most this where less is better"),
@@ -136,24 +141,31 @@ export const jobFileSchema = z.strictObject({
   rate: settingFields.rate
     .optional()
     .describe(
-      "theta moves by rate x projected gradient along each direction; default: the coordinator chooses, and again as the job goes on",
+      "theta moves by rate x projected gradient along each direction; default: the coordinator finds it by trials, and lowers it as the job goes on",
     ),
   groups: settingFields.groups
     .optional()
-    .describe("batches of one step, each measured by directions of its own; default: 1, and without `rate` chosen"),
+    .describe("batches of one step, each measured by directions of its own; default: 1, and without `rate` chosen to suit the swarm"),
   directionsLog2: settingFields.directionsLog2
     .optional()
-    .describe("each group has 2^directionsLog2 directions, shared among the workers; default: 4, and without `rate` chosen"),
+    .describe(
+      "each group has 2^directionsLog2 directions, shared among the workers; default: 4, and without `rate` chosen to suit the swarm",
+    ),
   epsilonLog2: settingFields.epsilonLog2
     .optional()
-    .describe("epsilon = 2^epsilonLog2: how far a direction is followed; default: -10, and without `rate` chosen"),
+    .describe("epsilon = 2^epsilonLog2: how far a direction is followed; default: -10, and without `rate` about as far as a step"),
   batch: z.int().min(1).max(4096).default(16).describe("examples that every direction of a group is measured on"),
   estimator: z.enum(ESTIMATORS).default("one-sided").describe("loss at theta + epsilon z alone, or at both sides"),
   rule: z
     .enum(["plain", "normalised"])
     .default("normalised")
     .describe("normalised: the step's projected gradients are divided by their rms; plain needs a `rate`"),
-  evaluateEvery: z.int().min(1).max(1_000_000).default(5).describe("steps between held-out evaluations; replicas are compared there"),
+  evaluateEvery: z
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(5)
+    .describe("steps between held-out evaluations; replicas are compared there, and without `rate` steps are steered by them"),
   staleness: z
     .int()
     .min(0)

@@ -13,6 +13,7 @@ import { createJudge, type Judge } from "./judge.ts";
 import { loadReward, type Reward } from "./reward.ts";
 import { type ModelSession, openModelSession } from "./session.ts";
 import { loadSnapshot, writeSnapshot } from "./snapshot.ts";
+import { spreadOver } from "./spread.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("the evaluator runs in a worker_thread");
@@ -99,12 +100,6 @@ async function measure(id: number, request: MeasureRequest): Promise<Calls["meas
   return { losses, aborted: aborted.has(id) };
 }
 
-/** So many held-out examples, spread evenly over all. */
-function heldoutOf(examplesMax: number): Example[] {
-  const count = Math.min(examplesMax, heldout.length);
-  return Array.from({ length: count }, (_, i) => heldout[Math.floor((i * heldout.length) / count)] as Example);
-}
-
 /** A group of directions that no step has. */
 const CURVATURE_GROUP = 0xffffff;
 
@@ -115,7 +110,7 @@ async function curvature({
   examplesMax,
 }: Calls["curvature"]["request"]): Promise<Calls["curvature"]["answer"]> {
   const { judge } = loaded();
-  const examples = heldoutOf(examplesMax);
+  const examples = spreadOver(heldout, examplesMax);
   const m = Math.ceil(Math.log2(directions));
   const from = { ...stats };
   const here = await judge.observe(examples);
@@ -131,7 +126,7 @@ async function curvature({
 
 async function evaluate({ batch, examplesMax = heldout.length }: Calls["evaluate"]["request"]): Promise<Evaluation> {
   const { judge } = loaded();
-  const chosen = heldoutOf(examplesMax);
+  const chosen = spreadOver(heldout, examplesMax);
   const observed: Awaited<ReturnType<Judge["observe"]>>[] = [];
   for (let from = 0; from < chosen.length && !closing; from += batch) observed.push(await judge.observe(chosen.slice(from, from + batch)));
   const forwards = observed.reduce((sum, one) => sum + one.forwards, 0);

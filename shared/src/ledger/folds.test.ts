@@ -15,7 +15,7 @@ import {
 import { type Announcement, parseAnnouncement, type Task } from "../protocol/announcement.ts";
 import type { Entry } from "../protocol/entries.ts";
 import { runs } from "../zo/sample.ts";
-import { branchTo, type Extended, emptyHistory, extend, type History, stepOf } from "./folds.ts";
+import { branchTo, descendsFrom, type Extended, emptyHistory, evaluationsHere, extend, type History, lowestOf, stepOf } from "./folds.ts";
 
 /** A history and the chain that it folds. */
 function ledger() {
@@ -332,4 +332,31 @@ test("an epoch begins with its own entry, once, and with nothing else", () => {
   }
   expect(codeOf(add({ kind: "epoch", epoch: 4 }, null, 4))).toBe("ok");
   expect(codeOf(add(rosterOf("ada"), null, 4))).toBe("ok");
+});
+
+test("evaluations of states that a restore has left are of no state on the way here, until it is gone back to", () => {
+  const { history, add } = ledger();
+  const here = () => evaluationsHere(history).map(({ step }) => step);
+  add(rosterOf("ada"));
+  add(evaluationOf(-1));
+  for (const step of [0, 1, 2]) {
+    add(commitOf(step, [[1, 4]]));
+    add(evaluationOf(step));
+  }
+  expect(here()).toEqual([-1, 0, 1, 2]);
+  add(restoreOf(0));
+  add(commitOf(3, [[1, 4]]));
+  expect(here()).toEqual([-1, 0]);
+  expect([-1, 0, 1, 2, 3, 4].filter((step) => descendsFrom(history, step))).toEqual([-1, 0, 3]);
+  add(evaluationOf(2));
+  add(evaluationOf(3));
+  expect(here()).toEqual([-1, 0, 3]);
+  add(restoreOf(2));
+  expect(here()).toEqual([-1, 0, 1, 2, 2]);
+});
+
+test("the evaluation with the lowest loss is the oldest of those that tie", () => {
+  const points = [0.5, 0.4, 0.4, 0.6].map((loss, step) => ({ ...evaluationOf(step), loss }));
+  expect(lowestOf(points)?.step).toBe(1);
+  expect(lowestOf([])).toBeUndefined();
 });
