@@ -12,6 +12,8 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   reconnect: () => import("./reconnect.ts"),
   latency: () => import("./latency.ts"),
   scale: () => import("./scale.ts"),
+  quality: () => import("./quality/quality.ts"),
+  choice: () => import("./quality/choice.ts"),
   swarm: () => import("./swarm.ts"),
 };
 

@@ -24,7 +24,7 @@ const PEERS_PER_ENTRY = 256;
 /** The commit of a step, at the rate that holds now: slots without a finite answer have a_k = 0 and no contributor. */
 export function commitOf(
   { job, tensors }: Manifest,
-  { rate }: Pick<Settings, "rate">,
+  { rate, reference }: Pick<Settings, "rate" | "reference">,
   roster: readonly { peerId: string }[],
   { task, total, answers }: Pick<OpenStep, "task" | "total" | "answers">,
   nameOf: (peerId: string) => string,
@@ -49,6 +49,7 @@ export function commitOf(
       epsilonLog2: task.epsilonLog2,
       rule: job.rule,
       rate,
+      reference,
       effectiveExponents: { min: exponents.reduce((a, b) => Math.min(a, b)), max: exponents.reduce((a, b) => Math.max(a, b)) },
     },
     task.groups.map(({ g, m }, i) => ({ g, m, measured: measured[i] ?? [] })),

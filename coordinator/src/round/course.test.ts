@@ -29,7 +29,7 @@ const historyOf = ({ round }: Job) => round.replica.history;
 
 test("the settings are the ledger's newest, before that the job file's, and unknown where it leaves them open", () => {
   const manifest = manifestOf("ab".repeat(32), {});
-  const own = { rate: 1e-3, epsilonLog2: -10, groups: 1, directionsLog2: 3, probing: false };
+  const own = { rate: 1e-3, epsilonLog2: -10, groups: 1, directionsLog2: 3, probing: false, reference: null };
   expect(settingsOf(manifest, { settings: null })).toEqual(own);
   expect(settingsOf(manifest, { settings: { ...own, rate: 1 } })).toEqual({ ...own, rate: 1 });
   const open = { ...manifest, job: { ...manifest.job, ...OPEN, groups: 2 } };

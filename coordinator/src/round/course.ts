@@ -25,7 +25,7 @@ export function settingsOf({ job }: Manifest, { settings }: Pick<History, "setti
   if (settings !== null) return settings;
   const { rate, epsilonLog2, groups, directionsLog2 } = job;
   if (rate === null || epsilonLog2 === null || groups === null || directionsLog2 === null) return null;
-  return { rate, epsilonLog2, groups, directionsLog2, probing: false };
+  return { rate, epsilonLog2, groups, directionsLog2, probing: false, reference: null };
 }
 
 /** What a step is measured with where a job file says nothing of it. */
@@ -39,6 +39,7 @@ export function firstSettings({ rate, epsilonLog2, groups, directionsLog2 }: Man
     groups: groups ?? USUAL.groups,
     directionsLog2: directionsLog2 ?? USUAL.directionsLog2,
     probing: rate === null,
+    reference: null,
   };
 }
 
@@ -85,14 +86,16 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
   const directions = directionsOf(settings);
-  const turn = turnOf({ rate: settings.rate, directions, curvature }, points);
+  // What steps are as long as now that slopes are flatter.
+  const flat = settings.reference === null ? 1 : Math.min(1, (round.signal ?? 0) / settings.reference);
+  const turn = turnOf({ rate: flat * settings.rate, directions, curvature }, points);
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;
     return goBack(round, settings, why);
   }
   if (turn?.kind === "shorter") {
     const why = `the held-out loss falls by ${figure(turn.gain)} a step, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
-    return [rateEntry(slower(manifest, settings, turn.rate), why)];
+    return [rateEntry(slower(manifest, settings, settings.rate * turn.share), why)];
   }
   // Only where the ledger has grown by an evaluation: a swarm that flickers must not.
   const swarm = points.length > 0 ? swarmOf(round, directions) : null;

@@ -1,7 +1,7 @@
 /** Leads a round through the probe of its rate (probe.ts): a look, trials, and back to the best state with what was found. Pure. */
 import { type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
 import { figure, rateEntry, restoreEntry, startOf } from "./decisions.ts";
-import { findRate, isTooFar, nextTrial, PROBE_EXAMPLES, type Probe } from "./probe.ts";
+import { findRate, isTooFar, KEPT_SHARE, nextTrial, PROBE_EXAMPLES, type Probe } from "./probe.ts";
 import { directionsOf, epsilonFor, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
 import type { Round, RoundEffect, RoundEvent } from "./state.ts";
 
@@ -65,16 +65,16 @@ function conclude(round: Round, trials: Probe["trials"], settings: Settings): Ro
   const { manifest, replica } = round;
   const { best, rate } = findRate(trials);
   const start = { ...startOf(manifest), loss: trials[0]?.from ?? Number.POSITIVE_INFINITY };
-  // Longer steps gained more at once, and left noise that takes longer to undo than they saved.
   const kept = trials
-    .filter((trial) => trial.rate <= best / 2)
+    .filter((trial) => trial.rate <= KEPT_SHARE * best)
     .reduce<Pick<Probe["trials"][number], "step" | "stateHash" | "loss">>((least, one) => (one.loss < least.loss ? one : least), start);
-  const found = { ...settings, rate, probing: false };
+  const signal = trials.reduce((sum, trial) => sum + trial.signal, 0) / trials.length;
+  const found = { ...settings, rate, probing: false, reference: signal > 0 ? signal : null };
   const swarm = swarmOf(round, directionsOf(settings));
   const size = swarm === null ? settings : sizeFor(swarm, manifest.job);
   const losses = trials.slice(1).map((trial) => `${figure(trial.rate)}: ${figure(trial.loss)}`);
   const words = swarm === null ? "" : ` ${sizeWords(manifest, swarm, size)}.`;
-  const why = `one step gains most at rate ${figure(best)}; a quarter of it is for many.${words} Held-out loss ${figure(start.loss)}, then by trial rate ${losses.join(", ")}`;
+  const why = `one step gains most at rate ${figure(best)}; half of it is for many, and less as slopes flatten.${words} Held-out loss ${figure(start.loss)}, then by trial rate ${losses.join(", ")}`;
   round.probe = null;
   const back = kept.step === stepOf(replica.history.branch) ? [] : [restoreEntry(kept)];
   return [...back, rateEntry(resized(found, { groups: size.groups, directionsLog2: size.directionsLog2 }, manifest), why)];

@@ -80,7 +80,7 @@ describe("the size of a step", () => {
 });
 
 describe("steps of another size", () => {
-  const settings = { rate: 1e-3, epsilonLog2: -8, groups: 1, directionsLog2: 4, probing: false };
+  const settings = { rate: 1e-3, epsilonLog2: -8, groups: 1, directionsLog2: 4, probing: false, reference: null };
 
   it("are shorter where many directions run into the gradient's own curvature, and back again as long", () => {
     const large = resized(settings, { groups: 32, directionsLog2: 4 }, manifest());

@@ -81,8 +81,8 @@ it("never raises the rate, nor takes more than half of it", () => {
     fc.property(losses, curvature, fc.double({ min: 1e-9, max: 1, noNaN: true }), (each, bend, rate) => {
       const turn = turnOf({ rate, directions: 16, curvature: bend }, pointsOf(each));
       if (turn?.kind !== "shorter") return;
-      expect(turn.rate).toBeLessThan(rate);
-      expect(turn.rate).toBeGreaterThanOrEqual(rate / 2);
+      expect(turn.share).toBeLessThan(1);
+      expect(turn.share).toBeGreaterThanOrEqual(0.5);
     }),
     { seed: 7, numRuns: 1000 },
   );

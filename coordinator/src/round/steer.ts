@@ -30,7 +30,7 @@ export interface Course {
 }
 
 export type Turn =
-  | { kind: "shorter"; rate: number; gain: number; cost: number }
+  | { kind: "shorter"; share: number; gain: number; cost: number }
   | { kind: "back"; from: number; loss: number; noise: number };
 
 /** What the loss rises by in a step for the noise of its directions: half the curvature along each. */
@@ -67,5 +67,5 @@ export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn
   const cost = noiseOf(course);
   const isStill = from.loss - last.loss < noise;
   const share = cost > 0 ? (SHARE_OF_BEST * (1 + gain / cost)) / 2 : isStill ? 0.5 : 1;
-  return share < WORTH ? { kind: "shorter", rate: course.rate * Math.max(0.5, share), gain, cost } : null;
+  return share < WORTH ? { kind: "shorter", share: Math.max(0.5, share), gain, cost } : null;
 }

@@ -55,7 +55,16 @@ const manyGroups: Entry = {
     [1, 1],
   ],
 };
-const rate: Entry = { kind: "rate", rate: 1e-3 / 3, epsilonLog2: -24, groups: 64, directionsLog2: 10, probing: true, why: "" };
+const rate: Entry = {
+  kind: "rate",
+  rate: 1e-3 / 3,
+  epsilonLog2: -24,
+  groups: 64,
+  directionsLog2: 10,
+  probing: true,
+  reference: 1 / 3,
+  why: "",
+};
 const end: Entry = { kind: "end", reason: "diverged", why: "ü".repeat(LIMITS.whyCharactersMax) };
 const epoch: Entry = { kind: "epoch", epoch: 0xffffffff };
 

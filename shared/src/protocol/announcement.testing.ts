@@ -44,7 +44,7 @@ export function evaluationOf(step: number, stateHash = HASH): Extract<Entry, { k
 
 /** A `rate` entry; without a reason it repeats what holds. */
 export function rateOf(over: Partial<Extract<Entry, { kind: "rate" }>> = {}): Extract<Entry, { kind: "rate" }> {
-  return { kind: "rate", rate: 0.1, epsilonLog2: -10, groups: 1, directionsLog2: 2, probing: false, why: "", ...over };
+  return { kind: "rate", rate: 0.1, epsilonLog2: -10, groups: 1, directionsLog2: 2, probing: false, reference: null, why: "", ...over };
 }
 
 export const restoreOf = (step: number): Entry => ({ kind: "restore", step, stateHash: HASH });

@@ -96,10 +96,11 @@ const rateTuple = z
   .tuple([
     ...([z.literal(2), settingFields.rate, settingFields.epsilonLog2, settingFields.groups, settingFields.directionsLog2] as const),
     z.boolean(),
+    finite.positive().nullable(),
     whyText,
   ])
   .refine(([, , , groups, directionsLog2]) => groups * 2 ** directionsLog2 <= LIMITS.directionsPerStepMax, "too many directions")
-  .transform(([, rate, epsilonLog2, groups, directionsLog2, probing, why]) => ({
+  .transform(([, rate, epsilonLog2, groups, directionsLog2, probing, reference, why]) => ({
     kind: "rate" as const,
     rate,
     epsilonLog2,
@@ -107,6 +108,8 @@ const rateTuple = z
     directionsLog2,
     /** Steps by it are a trial: where they stand is left again. */
     probing,
+    /** Rms of projected gradients below which steps are shorter in proportion; null where all are of one length. */
+    reference,
     why,
   }));
 
@@ -155,8 +158,8 @@ export function entryTuple(entry: Entry): unknown[] {
     case "roster":
       return [1, entry.peers.map(({ peerId, name }) => [peerId, name])];
     case "rate": {
-      const { rate, epsilonLog2, groups, directionsLog2, probing, why } = entry;
-      return [2, rate, epsilonLog2, groups, directionsLog2, probing, why];
+      const { rate, epsilonLog2, groups, directionsLog2, probing, reference, why } = entry;
+      return [2, rate, epsilonLog2, groups, directionsLog2, probing, reference, why];
     }
     case "evaluation":
       return [3, entry.step, fromHex(entry.stateHash), entry.loss, entry.score, entry.examples];

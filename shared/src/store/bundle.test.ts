@@ -65,7 +65,7 @@ const restore = (step: number, stateHash: string): Entry => ({ kind: "restore", 
 
 const ENTRIES: Entry[] = [
   { kind: "roster", peers: [{ peerId: "12D3KooWAAAAAAAAAAAAAAAAAAAA", name: "Ada" }] },
-  { kind: "rate", rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3, probing: false, why: "a probe" },
+  { kind: "rate", rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3, probing: false, reference: 2.5, why: "a probe" },
   evaluation(-1, after()),
   commit(0),
   commit(1),
@@ -126,7 +126,11 @@ describe("a bundle", () => {
     const evaluated = (n: number) => ({ kind: "evaluation", evaluated: n, loss: 0.625, score: 0.75, examples: 8 });
     const expected = [
       { kind: "roster", peers: [{ peerId: "12D3KooWAAAAAAAAAAAAAAAAAAAA", name: "Ada" }] },
-      { kind: "rate", settings: { rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3, probing: false }, why: "a probe" },
+      {
+        kind: "rate",
+        settings: { rate: 0.01, epsilonLog2: -10, groups: 2, directionsLog2: 3, probing: false, reference: 2.5 },
+        why: "a probe",
+      },
       { ...evaluated(-1), stateHash: MANIFEST.stateHash },
       step(0),
       step(1),

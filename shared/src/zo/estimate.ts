@@ -39,6 +39,8 @@ export interface StepRule {
   rate: number;
   /** Bounds of q + gain over the tensors: they bound the commit's exponent p. */
   effectiveExponents: { min: number; max: number };
+  /** Under `normalised`: a step whose rms is below this is shorter in proportion; null where all are of one length. */
+  reference?: number | null;
   /** A normalised projected gradient is clipped to this many rms; bounds one worker's influence. */
   clip?: number;
   /** A rms of loss differences at or below this is noise: nothing moves. Default 1e-9. */
@@ -75,7 +77,9 @@ export function estimateStep(rule: StepRule, groups: readonly MeasuredGroup[]): 
   const signal = effective > 0 ? Math.sqrt(squares / effective) : 0;
   const moves = Number.isFinite(signal) && signal * epsilon > (rule.noiseFloor ?? 1e-9);
   const clip = rule.clip ?? 2;
-  const coefficient = (g: number) => -rule.rate * (rule.rule === "plain" ? g : Math.min(Math.max(g / signal, -clip), clip));
+  // Slopes that have flattened since the reference was taken make steps as much shorter, and steeper ones make none longer.
+  const flat = Math.min(1, signal / (rule.reference ?? signal));
+  const coefficient = (g: number) => -rule.rate * (rule.rule === "plain" ? g : flat * Math.min(Math.max(g / signal, -clip), clip));
   return {
     groups: groups.map(({ g, m }, i) => {
       const c = new Float64Array(2 ** m);

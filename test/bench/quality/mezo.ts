@@ -40,10 +40,17 @@ function wordsFrom(seed: number): () => number {
   return next;
 }
 
-/** theta += scale z(seed), in place; z is never held. */
+/** theta += scale z(seed), in place. */
 export function perturb(parameters: readonly Float32Array[], scale: number, seed: number): void {
   const normal = normalsFrom(seed);
   for (const tensor of parameters) for (let i = 0; i < tensor.length; i++) tensor[i] = (tensor[i] as number) + scale * normal();
+}
+
+function move(parameters: readonly Float32Array[], scale: number, z: readonly Float32Array[]): void {
+  for (const [t, theta] of parameters.entries()) {
+    const direction = z[t] as Float32Array;
+    for (let i = 0; i < theta.length; i++) theta[i] = (theta[i] as number) + scale * (direction[i] as number);
+  }
 }
 
 export interface MezoOptions {
@@ -60,14 +67,16 @@ export interface MezoOptions {
 /** Takes step t on batch t: two forward passes. Returns both losses and the projected gradient. */
 export async function mezoStep(options: MezoOptions, t: number): Promise<{ plus: number; minus: number; projected: number }> {
   const { parameters, lossAt, epsilon, rate } = options;
-  const seed = options.seed * 2 ** 32 + t;
-  perturb(parameters, epsilon, seed);
+  // Drawn once here: the paper draws it four times from its seed, which spares memory and gives the same numbers.
+  const z = parameters.map(({ length }) => new Float32Array(length));
+  perturb(z, 1, options.seed * 2 ** 32 + t);
+  move(parameters, epsilon, z);
   const plus = await lossAt(t);
-  perturb(parameters, -2 * epsilon, seed);
+  move(parameters, -2 * epsilon, z);
   const minus = await lossAt(t);
-  perturb(parameters, epsilon, seed);
+  move(parameters, epsilon, z);
   const projected = (plus - minus) / (2 * epsilon);
-  perturb(parameters, -rate * projected, seed);
+  move(parameters, -rate * projected, z);
   return { plus, minus, projected };
 }
 

@@ -1,0 +1,102 @@
+/**
+ * `npm run bench -- choice [--report FILE] [--jobs lm,demo,lora,words] [--seeds 3]`: whether what the coordinator chooses is as good as what
+ * a search finds. On each job a grid of constant rates and sizes of a step, at equal forward passes, against the automatic choice with its
+ * probe paid for, and against the same choice without steering. The bound: a final held-out loss of at most 1.1 x that of the best grid point.
+ */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { typedPath } from "@zoswarm/shared/typed";
+import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
+import { openLab } from "./lab.ts";
+import { automatic, fixed, last, type Method, mean } from "./methods.ts";
+
+const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
+/** Factors of two around what hand-tuned runs of these jobs use. */
+const RATES: Record<JobName, readonly number[]> = {
+  lm: [1e-4, 2e-4, 4e-4, 8e-4],
+  demo: [2e-5, 4e-5, 8e-5, 1.6e-4, 3.2e-4],
+  lora: [5e-4, 1e-3, 2e-3, 4e-3],
+  words: [2e-4, 4e-4, 8e-4, 1.6e-3],
+};
+const SIZES = [1, 4] as const;
+const BOUND = 1.1;
+const WORKERS = 4;
+
+interface Outcome {
+  name: string;
+  losses: number[];
+  mean: number;
+  decisions?: unknown;
+}
+
+async function outcomeOf(method: Method, seeds: readonly number[], forwards: number): Promise<Outcome> {
+  const losses: number[] = [];
+  const decisions: unknown[] = [];
+  for (const seed of seeds) {
+    const run = await method.run(seed, forwards);
+    losses.push(last(run).loss);
+    decisions.push(run.decisions);
+  }
+  const outcome = { name: method.name, losses, mean: mean(losses) };
+  console.log(`  ${method.name.padEnd(44)} ${outcome.mean.toFixed(4)}  (${losses.map((loss) => loss.toFixed(4)).join(", ")})`);
+  return decisions[0] === undefined ? outcome : { ...outcome, decisions };
+}
+
+async function judge(name: JobName, seeds: readonly number[]) {
+  const dir = await mkdtemp(join(tmpdir(), "zoswarm-choice-"));
+  const lab = await openLab({ ...(await jobNamed(name, dir)), evaluateEvery: 5 }, join(dir, "data"));
+  try {
+    const forwards = FORWARDS[name];
+    const chosen = await outcomeOf(automatic(lab, WORKERS), seeds, forwards);
+    const unsteered = await outcomeOf(
+      { ...automatic(lab, WORKERS, { evaluateEvery: 1e6 }), name: "automatic, never steered" },
+      seeds,
+      forwards,
+    );
+    const grid: { method: Method; loss: number }[] = [];
+    for (const rate of RATES[name])
+      for (const groups of SIZES) {
+        const method = fixed(lab, `rate ${rate}, ${groups} x 16 directions`, { rate, groups });
+        grid.push({ method, loss: (await outcomeOf(method, seeds.slice(0, 1), forwards)).mean });
+      }
+    const least = grid.reduce((one, other) => (other.loss < one.loss ? other : one));
+    const best = await outcomeOf(least.method, seeds, forwards);
+    return {
+      job: name,
+      forwards,
+      chosen,
+      unsteered,
+      grid: grid.map(({ method, loss }) => ({ name: method.name, loss })),
+      best,
+      ratio: chosen.mean / best.mean,
+    };
+  } finally {
+    await lab.close();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+export async function run(args: string[]): Promise<boolean> {
+  const { values } = parseArgs({
+    args,
+    options: { report: { type: "string" }, jobs: { type: "string", default: JOBS.join(",") }, seeds: { type: "string", default: "3" } },
+  });
+  const seeds = Array.from({ length: Number(values.seeds) }, (_, i) => i + 1);
+  const verdicts: Awaited<ReturnType<typeof judge>>[] = [];
+  const skipped: { job: string; why: string }[] = [];
+  for (const name of JOBS.filter((job) => values.jobs.split(",").includes(job))) {
+    const why = missing(name);
+    console.log(`${name}${why === null ? "" : `: skipped: ${why}`}`);
+    if (why !== null) skipped.push({ job: name, why });
+    else verdicts.push(await judge(name, seeds));
+  }
+  for (const { job, ratio, chosen, unsteered, best } of verdicts)
+    console.log(
+      `${ratio <= BOUND ? "ok    " : "MISSED"} ${job}: ${chosen.mean.toFixed(4)} is ${ratio.toFixed(3)} x the best grid point (${best.name}, ${best.mean.toFixed(4)}); never steered ${unsteered.mean.toFixed(4)}`,
+    );
+  if (values.report !== undefined)
+    await writeFile(typedPath(values.report), `${JSON.stringify({ bound: BOUND, verdicts, skipped }, null, 1)}\n`);
+  return verdicts.every(({ ratio }) => ratio <= BOUND);
+}
