@@ -67,7 +67,14 @@ export function buildGraph(
   if (!adapted.ok) return adapted;
   const lossy = addObjective(adapted.model, asked.graph, { generates: asked.objective.generate > 0 });
   if (!lossy.ok) return lossy;
-  const prepared = prepareModel(lossy.model, source, { epsilonLog2, gains, ...(adapted.trained && { trained: adapted.trained }) });
+  // A rate that was found by hand goes with the gains that it was found with.
+  const byWeights = job.rate === undefined;
+  const prepared = prepareModel(lossy.model, source, {
+    epsilonLog2,
+    gains,
+    byWeights,
+    ...(adapted.trained && { trained: adapted.trained }),
+  });
   if (!prepared.ok) return prepared;
   const { tensors, initial, frozen, switchedOff } = prepared;
   return {

@@ -118,7 +118,9 @@ export const jobFileSchema = z.strictObject({
   gains: z
     .array(z.strictObject({ pattern, gain: z.int().min(-8).max(8) }))
     .default([])
-    .describe("tensors to move 2^gain times as far; a new head beside pretrained weights wants 5"),
+    .describe(
+      "tensors to move 2^gain times as far; a new head beside pretrained weights wants 5. Where the rate is chosen, the others get one by the size of their weights",
+    ),
 
   steps: z
     .int()

@@ -87,7 +87,7 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const points = history.evaluations.filter(({ step }) => step > since);
   const directions = directionsOf(settings);
   // What steps are as long as now that slopes are flatter.
-  const flat = settings.reference === null ? 1 : Math.min(1, (round.signal ?? 0) / settings.reference);
+  const flat = settings.reference === null ? 1 : Math.sqrt(Math.min(1, (round.signal ?? 0) / settings.reference));
   const turn = turnOf({ rate: flat * settings.rate, directions, curvature }, points);
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;

@@ -11,8 +11,23 @@ const GAIN_MAX = 8;
 export interface PlaceOptions {
   /** epsilon = 2^epsilonLog2, for instance -10. */
   epsilonLog2: number;
-  /** A tensor takes the gain of the first pattern that its name matches (`*` is any text), else 0. */
+  /** A tensor takes the gain of the first pattern that its name matches (`*` is any text), else 0, or one by its weights. */
   gains: readonly { pattern: string; gain: number }[];
+  byWeights?: boolean;
+}
+
+/** Weights of this root mean square are moved as far as a step is long. */
+const USUAL_RMS = 0.1;
+const GAIN_BY_WEIGHTS_MAX = 4;
+
+/**
+ * A gain by which all tensors move by about the same share of their weights: 2^gain is about rms / 0.1. On stories260K it gained more than
+ * anything else that was tried (shared/spec/training.md); 0 for zeros, of which nothing can be told.
+ */
+export function gainByWeights(values: Float32Array): number {
+  const squares = values.reduce((sum, value) => sum + value * value, 0);
+  const gain = Math.round(Math.log2(Math.sqrt(squares / values.length) / USUAL_RMS));
+  return Number.isFinite(gain) ? Math.min(Math.max(gain, -GAIN_BY_WEIGHTS_MAX), GAIN_BY_WEIGHTS_MAX) : 0;
 }
 
 /** `*` is any text; everything else stands for itself. */
@@ -90,7 +105,7 @@ export type Placed =
   | Refused<"weights-not-finite" | "gain-out-of-range" | "gain-unused">;
 
 /** Gives every tensor its gain, its exponent and its integers (spec 1); one whose values are too large for a lattice stays frozen. */
-export function placeOnLattices(tensors: readonly TrainableTensor[], { epsilonLog2, gains }: PlaceOptions): Placed {
+export function placeOnLattices(tensors: readonly TrainableTensor[], { epsilonLog2, gains, byWeights = false }: PlaceOptions): Placed {
   const rules = gains.map(({ pattern, gain }) => ({ pattern, gain, matches: globOf(pattern) }));
   for (const { pattern, gain, matches } of rules) {
     if (!Number.isInteger(gain) || Math.abs(gain) > GAIN_MAX)
@@ -105,7 +120,7 @@ export function placeOnLattices(tensors: readonly TrainableTensor[], { epsilonLo
   const frozen: Frozen[] = [];
   for (const tensor of tensors) {
     const { name, shape } = tensor;
-    const gain = rules.find(({ matches }) => matches.test(name))?.gain ?? 0;
+    const gain = rules.find(({ matches }) => matches.test(name))?.gain ?? (byWeights ? gainByWeights(tensor.values) : 0);
     const weighed = weighTensor(tensor, { gain, epsilonLog2 });
     if (!weighed.ok) return weighed;
     if (weighed.q === null) frozen.push({ name, reason: weighed.reason ?? "has no lattice" });

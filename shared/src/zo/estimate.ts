@@ -78,7 +78,7 @@ export function estimateStep(rule: StepRule, groups: readonly MeasuredGroup[]): 
   const moves = Number.isFinite(signal) && signal * epsilon > (rule.noiseFloor ?? 1e-9);
   const clip = rule.clip ?? 2;
   // Slopes that have flattened since the reference was taken make steps as much shorter, and steeper ones make none longer.
-  const flat = Math.min(1, signal / (rule.reference ?? signal));
+  const flat = Math.sqrt(Math.min(1, signal / (rule.reference ?? signal)));
   const coefficient = (g: number) => -rule.rate * (rule.rule === "plain" ? g : flat * Math.min(Math.max(g / signal, -clip), clip));
   return {
     groups: groups.map(({ g, m }, i) => {

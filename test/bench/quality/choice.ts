@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { typedPath } from "@zoswarm/shared/typed";
 import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
 import { openLab } from "./lab.ts";
-import { automatic, fixed, last, type Method, mean } from "./methods.ts";
+import { automatic, fixed, last, type Method, mean, withoutGains } from "./methods.ts";
 
 const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
 /** Factors of two around what hand-tuned runs of these jobs use. */
@@ -46,12 +46,14 @@ async function outcomeOf(method: Method, seeds: readonly number[], forwards: num
 
 async function judge(name: JobName, seeds: readonly number[]) {
   const dir = await mkdtemp(join(tmpdir(), "zoswarm-choice-"));
-  const lab = await openLab({ ...(await jobNamed(name, dir)), evaluateEvery: 5 }, join(dir, "data"));
+  const job = await jobNamed(name, dir);
+  const lab = await openLab(withoutGains(job), join(dir, "data"));
+  const own = await openLab(job, join(dir, "own"));
   try {
     const forwards = FORWARDS[name];
-    const chosen = await outcomeOf(automatic(lab, WORKERS), seeds, forwards);
+    const chosen = await outcomeOf(automatic(own, WORKERS), seeds, forwards);
     const unsteered = await outcomeOf(
-      { ...automatic(lab, WORKERS, { evaluateEvery: 1e6 }), name: "automatic, never steered" },
+      { ...automatic(own, WORKERS, { evaluateEvery: 1e6 }), name: "automatic, never steered" },
       seeds,
       forwards,
     );
@@ -74,6 +76,7 @@ async function judge(name: JobName, seeds: readonly number[]) {
     };
   } finally {
     await lab.close();
+    await own.close();
     await rm(dir, { recursive: true, force: true });
   }
 }

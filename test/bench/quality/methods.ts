@@ -55,6 +55,11 @@ export function mezo(lab: Lab, plain: Plain, rate: number): Method {
   };
 }
 
+/** The job with no gains but its own, as a hand-tuned one has: they go with the rate that is chosen. */
+export function withoutGains(job: Record<string, unknown>): Record<string, unknown> {
+  return { ...job, gains: [...((job.gains as object[] | undefined) ?? []), { pattern: "*", gain: 0 }] };
+}
+
 /** Ours at fixed settings. */
 export function fixed(lab: Lab, name: string, job: Partial<Manifest["job"]>): Method {
   const settings = { ...lab.manifest.job, epsilonLog2: -10, groups: 1, directionsLog2: 4, ...job };

@@ -13,7 +13,7 @@ import { firstOrderOf } from "./beside.ts";
 import { charts } from "./charts.ts";
 import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
 import { type Lab, openLab } from "./lab.ts";
-import { automatic, fixed, last, type Method, mean, mezo, type Run, reached } from "./methods.ts";
+import { automatic, fixed, last, type Method, mean, mezo, type Run, reached, withoutGains } from "./methods.ts";
 import { openPlain, type Plain } from "./mezo.ts";
 
 const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
@@ -25,6 +25,7 @@ const RATES: Record<JobName, { plain: number; normalised: number }> = {
   lora: { plain: 1e-3, normalised: 2e-3 },
   words: { plain: 5e-5, normalised: 5e-4 },
 };
+const WORKERS = 4;
 const SHARE_MAX = 0.6;
 const STEPS_MAX = { 64: 30, 256: 8 } as const;
 
@@ -102,13 +103,15 @@ function reportOf(name: string, runs: Run[], target: number): MethodReport {
 
 async function compare(name: JobName, seeds: readonly number[], forwards: number) {
   const dir = await mkdtemp(join(tmpdir(), "zoswarm-quality-"));
-  const lab = await openLab({ ...(await jobNamed(name, dir)), evaluateEvery: 5 }, join(dir, "data"));
+  const job = await jobNamed(name, dir);
+  const lab = await openLab(withoutGains(job), join(dir, "data"));
+  const chosen = await openLab(job, join(dir, "chosen"));
   try {
     const plain = await openPlain(lab.manifest, lab.pathOf);
     const reference = await mezoOf(lab, plain, name, seeds, forwards);
     await plain.close();
     const methods: MethodReport[] = [reportOf(`MeZO, rate ${reference.rate}`, reference.runs, reference.loss)];
-    for (const method of [automatic(lab, 4), ...oursOf(lab, name)])
+    for (const method of [automatic(chosen, WORKERS), ...oursOf(lab, name)])
       methods.push(reportOf(method.name, await seedsOf(method, seeds, forwards), reference.loss));
     const { grid, loss } = reference;
     return {
@@ -121,6 +124,7 @@ async function compare(name: JobName, seeds: readonly number[], forwards: number
     };
   } finally {
     await lab.close();
+    await chosen.close();
     await rm(dir, { recursive: true, force: true });
   }
 }
