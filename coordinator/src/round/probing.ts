@@ -69,7 +69,7 @@ function conclude(round: Round, trials: Probe["trials"], settings: Settings): Ro
     .filter((trial) => trial.rate <= KEPT_SHARE * best)
     .reduce<Pick<Probe["trials"][number], "step" | "stateHash" | "loss">>((least, one) => (one.loss < least.loss ? one : least), start);
   const signal = trials.reduce((sum, trial) => sum + trial.signal, 0) / trials.length;
-  const found = { ...settings, rate, probing: false, reference: signal > 0 ? signal : null };
+  const found = { ...settings, rate, probing: false, reference: signal > 0 && Number.isFinite(signal) ? signal : null };
   const swarm = swarmOf(round, directionsOf(settings));
   const size = swarm === null ? settings : sizeFor(swarm, manifest.job);
   const losses = trials.slice(1).map((trial) => `${figure(trial.rate)}: ${figure(trial.loss)}`);
