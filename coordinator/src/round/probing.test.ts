@@ -455,7 +455,7 @@ describe("after the probe", () => {
         game.losses.set(game.history().lastStep, next);
         game.evaluate();
       }
-      return { game, rate, reference, decisions: game.rates().slice(decided) };
+      return { rate, reference, decisions: game.rates().slice(decided) };
     }
 
     it("a step's noise is judged by the length that it has there", () => {
@@ -474,9 +474,15 @@ describe("after the probe", () => {
     });
 
     it("nothing is shortened after a restart before a step has told how steep they are", () => {
-      const { game } = descend(0.5, 3);
+      const game = probed({ ...PINNED, evaluateEvery: 1 });
+      for (let n = 0; n < 3; n++) {
+        const loss = game.here() - 1e-4;
+        game.answer();
+        game.losses.set(game.history().lastStep, loss);
+        game.job.evaluated({ loss });
+      }
       const again = play({ ...PINNED, evaluateEvery: 1 }, { ledger: game.job.ledger, pem: game.job.pem });
-      again.job.round.curvature = 1e9;
+      again.job.round.curvature = 100;
       expect(decide(again.job.round)).toEqual([]);
       again.job.round.signal = 0.5;
       expect(decide(again.job.round)).toHaveLength(1);
