@@ -12,6 +12,7 @@ import {
   stepOf,
 } from "@zoswarm/shared/ledger/folds";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
+import { lengthShare } from "@zoswarm/shared/zo/estimate";
 import { endEntry, figure, rateEntry, restoreEntry } from "./decisions.ts";
 import { endOf } from "./end.ts";
 import { LOOK_RATE } from "./probe.ts";
@@ -86,9 +87,8 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
   const directions = directionsOf(settings);
-  // What steps are as long as now that slopes are flatter.
-  const flat = settings.reference === null ? 1 : Math.sqrt(Math.min(1, (round.signal ?? 0) / settings.reference));
-  const turn = turnOf({ rate: flat * settings.rate, directions, curvature }, points);
+  const rate = lengthOf(round, settings);
+  const turn = turnOf({ rate: rate ?? settings.rate, directions, curvature: rate === null ? null : curvature }, points);
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;
     return goBack(round, settings, why);
@@ -104,6 +104,12 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
   const wanted = directionsOf(size);
   if (Math.max(wanted / directions, directions / wanted) < RESIZE) return [];
   return [rateEntry(resized(settings, size, manifest), `the swarm has changed. ${sizeWords(manifest, swarm, size)}`)];
+}
+
+/** The rate that steps have now that slopes are flatter (estimate.ts); null where a restart has forgotten how steep they are. */
+function lengthOf({ signal }: Round, { rate, reference }: Settings): number | null {
+  if (reference === null) return rate;
+  return signal === null ? null : rate * lengthShare(signal, reference);
 }
 
 /** The same steps at another rate, measured as far away as they are long then. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { findRate, isTooFar, LOOK_RATE, nextTrial, TRIALS_MAX, type Trial } from "./probe.ts";
+import { FIRST_SHARE, findRate, isTooFar, LOOK_RATE, nextTrial, SHARE_OF_BEST, TRIALS_MAX, type Trial } from "./probe.ts";
 
 /** Numbers in [0, 1), the same on every machine (a 32-bit xorshift). */
 function generator(seed: number): () => number {
@@ -60,7 +60,7 @@ describe("a probe of a quadratic", () => {
         const { trials, best } = probeQuadratic(seed, h, share);
         expect(trials.length).toBeLessThanOrEqual(TRIALS_MAX);
         const found = findRate(trials);
-        expect(found.rate).toBe(found.best / 4);
+        expect(found.rate).toBe(SHARE_OF_BEST * found.best);
         off.push(Math.abs(Math.log2(found.best / best)));
       }
       expect(off.filter((one) => one > 1).length).toBeLessThanOrEqual(6);
@@ -92,13 +92,18 @@ function probeBy(worthAt: (rate: number, i: number) => number, { from = 1, signa
 const ratesOf = (trials: readonly Trial[]) => trials.map(({ rate }) => rate);
 
 describe("trials", () => {
-  it("begin with a look, then with a rate that promises half a percent of the loss, then by threes until the promise is not kept", () => {
-    const trials = probeBy((rate) => 0.6 - 60 * rate);
-    const first = (0.005 * 1) / (K * 1);
+  it("begin with a look, then with a rate that promises one percent of the loss, then by threes until the promise is not kept", () => {
+    const trials = probeBy((rate) => 0.6 - 60 * rate, { from: 0.5 });
+    expect(FIRST_SHARE).toBe(0.01);
+    const first = (FIRST_SHARE * 0.5) / (K * 1);
     expect(ratesOf(trials).slice(0, 4)).toEqual([LOOK_RATE, first, 3 * first, 9 * first]);
     const found = findRate(trials);
     expect(found.best).toBeCloseTo(0.6 / 120, 6);
-    expect(found.rate).toBeCloseTo(0.6 / 480, 6);
+    expect(found.rate).toBeCloseTo((SHARE_OF_BEST * 0.6) / 120, 6);
+  });
+
+  it("begin no further than at 2^-11, however large the loss is", () => {
+    expect(ratesOf(probeBy((rate) => 0.6 - 60 * rate, { from: 1e6 }))[1]).toBe(2 ** -11);
   });
 
   it("are not ended by one that is much worse than the only one before it, as long as it gains", () => {
@@ -140,7 +145,7 @@ describe("trials", () => {
           const trials = probeBy((_, i) => worths[i] as number, { from, signal, directions });
           expect(trials.length).toBeLessThanOrEqual(TRIALS_MAX);
           const { best, rate } = findRate(trials);
-          expect(rate).toBe(best / 4);
+          expect(rate).toBe(SHARE_OF_BEST * best);
           expect(rate).toBeGreaterThan(LOOK_RATE / 100);
           expect(rate).toBeLessThan(1);
         },
@@ -150,6 +155,6 @@ describe("trials", () => {
   });
 
   it("say nothing before the first: what is found is the look's rate", () => {
-    expect(findRate([])).toEqual({ best: LOOK_RATE, rate: LOOK_RATE / 4 });
+    expect(findRate([])).toEqual({ best: LOOK_RATE, rate: SHARE_OF_BEST * LOOK_RATE });
   });
 });

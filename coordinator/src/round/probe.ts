@@ -9,7 +9,7 @@ export const TRIALS_MAX = 14;
 /** Held-out examples that a trial is judged by, at most: the same ones for all. */
 export const PROBE_EXAMPLES = 128;
 /** The first trial would lower the loss by this share of it, were the loss a plane. */
-const FIRST_SHARE = 0.01;
+export const FIRST_SHARE = 0.01;
 const GROWTH = 3;
 /** Where the first trial is too far, the probe begins again by so many times shorter a step. */
 const RETREAT = GROWTH ** 3;
@@ -22,7 +22,7 @@ export const LOOK_RATE = 2 ** -24;
 /** The first trial's where that cannot be told. */
 const BLIND_RATE = 2 ** -13;
 /** Of the rate at which a single step gains most, this share is taken for many: noise that steps leave adds up (measured: shared/spec/training.md). */
-const SHARE_OF_BEST = 0.5;
+export const SHARE_OF_BEST = 0.5;
 /** Steps up to this share of it are kept: longer ones gained more at once, and left noise that takes longer to undo than they saved. */
 export const KEPT_SHARE = 0.6;
 

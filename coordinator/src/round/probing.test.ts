@@ -3,9 +3,11 @@ import { type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
 import type { Entry } from "@zoswarm/shared/protocol/entries";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { describe, expect, it } from "vitest";
+import { decide } from "./course.ts";
 import { drive } from "./driver.testing.ts";
-import { LOOK_RATE, TRIALS_MAX } from "./probe.ts";
+import { KEPT_SHARE, LOOK_RATE, SHARE_OF_BEST, TRIALS_MAX } from "./probe.ts";
 import { directionsOf } from "./size.ts";
+import { noiseOf } from "./steer.ts";
 
 const A = "12D3KooWAAAAAAAAAAAAAAAAAAAA";
 const B = "12D3KooWBBBBBBBBBBBBBBBBBBBB";
@@ -33,18 +35,21 @@ function play(
     history,
     here,
     losses,
+    /** Each direction's projected gradient. */
+    slope: 1,
     /** What a step at a rate gains. */
     gain: ({ rate, ...size }: Settings) => directionsOf(size) * rate * (a - b * rate),
     rates: () => history().decisions.flatMap(({ entry }) => (entry.kind === "rate" ? [entry as Extract<Entry, { kind: "rate" }>] : [])),
     kinds: () => history().decisions.map(({ entry }) => entry.kind),
-    /** Everybody answers the oldest open step: each direction's projected gradient is 1. */
+    /** Everybody answers the oldest open step: by the slope. */
     answer(who: readonly string[] = [A, B]) {
       const open = job.round.open[0];
       if (open === undefined) return;
       nowMs += SLOT_MS * Math.max(...who.map((peerId) => job.slots(peerId).length));
       const { step, epsilonLog2 } = open.task;
+      const height = game.slope * 2 ** epsilonLog2;
       for (const peerId of who) {
-        const each = job.slots(peerId).map((slot) => ({ slot, plus: 1 + 2 ** epsilonLog2, minus: 1 - 2 ** epsilonLog2 }));
+        const each = job.slots(peerId).map((slot) => ({ slot, plus: 1 + height, minus: 1 - height }));
         if (each.length === 0) continue;
         const { settings, branch } = history();
         const before = losses.get(stepOf(branch)) as number;
@@ -83,7 +88,7 @@ function play(
 }
 
 describe("a probe", () => {
-  it("looks, climbs by threes from the initial state, goes back, and leaves a quarter of the best rate", () => {
+  it("looks, climbs by threes from the initial state, goes back, and leaves half of the best rate and how steep the loss was", () => {
     const game = play(PINNED);
     game.job.join(A);
     game.probe();
@@ -93,11 +98,15 @@ describe("a probe", () => {
     for (const [i, rate] of climbs.entries()) if (i > 0) expect(rate).toBeCloseTo(3 * (climbs[i - 1] as number), 12);
     const found = rates.at(-1) as Settings;
     const best = 0.5 / (2 * 50);
-    expect(found.rate).toBeGreaterThan(best / 8);
-    expect(found.rate).toBeLessThan(best / 2);
+    expect(SHARE_OF_BEST).toBe(0.5);
+    expect(found.rate).toBeCloseTo(SHARE_OF_BEST * best, 9);
+    expect(found.reference).toBeCloseTo(1, 9);
+    expect(rates.slice(0, -1).map(({ reference }) => reference)).toEqual(Array.from({ length: climbs.length + 1 }, () => null));
     expect(rates.at(-1)?.why).toMatch(/^one step gains most at rate .+ Held-out loss 0\.700, then by trial rate /);
     expect(game.kinds().slice(-2)).toEqual(["restore", "rate"]);
     expect(game.here()).toBeLessThan(0.7);
+    // The look is step 0: each trial gained, and the longest of those that are short enough is where it trains from.
+    expect(stepOf(game.history().branch)).toBe(climbs.filter((rate) => rate <= KEPT_SHARE * best).length);
     expect(game.history().lastStep + 1).toBe(rates.length - 1);
     // One step after the other, whatever the staleness; and after it the job goes on.
     expect(game.job.round.open.map(({ task }) => task.step)).toEqual([game.history().lastStep + 1]);
@@ -237,10 +246,24 @@ describe("losses that say nothing", () => {
       }
       for (const { settings, lastStep } of [still.history(), job.round.replica.history]) {
         expect(settings?.probing).toBe(false);
-        expect(settings?.rate).toBeGreaterThanOrEqual(LOOK_RATE / 4);
+        expect(settings?.rate).toBeGreaterThanOrEqual(SHARE_OF_BEST * LOOK_RATE);
         expect(lastStep).toBeLessThan(TRIALS_MAX);
       }
+      // Slopes that nobody saw are no reference.
+      expect(job.round.replica.history.settings?.reference).toBeNull();
     }
+  });
+
+  it("leave no reference where slopes are beyond all numbers: one worker's absurd answers do not stop the job", () => {
+    const game = play(PINNED);
+    game.job.join(A);
+    game.job.tried(0.7);
+    game.slope = 1e200;
+    game.turn();
+    expect(game.job.round.probe?.trials[0]?.signal).toBe(Number.POSITIVE_INFINITY);
+    game.slope = 1;
+    game.probe();
+    expect(game.history().settings?.reference).toBeNull();
   });
 });
 
@@ -402,7 +425,7 @@ describe("after the probe", () => {
 
   it("a restart steers by the ledger's evaluations, and shortens steps only when it knows the curvature again", () => {
     const game = probed({ ...PINNED, evaluateEvery: 1 });
-    const { rate } = game.history().settings as Settings;
+    const settings = game.history().settings as Settings;
     for (let n = 0; n < 2; n++) game.turn();
     const again = play({ ...PINNED, evaluateEvery: 1 }, { ledger: game.job.ledger, pem: game.job.pem });
     for (const [step, loss] of game.losses) again.losses.set(step, loss);
@@ -410,13 +433,59 @@ describe("after the probe", () => {
     const still = again.here();
     again.answer();
     again.losses.set(again.history().lastStep, still);
-    expect(again.history().settings?.rate).toBe(rate);
+    expect(again.history().settings?.rate).toBe(settings.rate);
     again.evaluate();
-    for (let n = 0; n < 2; n++) {
-      again.answer();
-      again.losses.set(again.history().lastStep, still);
-      again.evaluate();
+    // One of the two intervals that progress is averaged over is from before the restart.
+    const share = (1 + game.gain(settings) / 2 / noiseOf({ rate: settings.rate, directions: 16, curvature: 100 })) / 4;
+    const { rate, why } = again.rates().at(-1) as { rate: number; why: string };
+    expect([rate, why]).toEqual([expect.closeTo(share * settings.rate, 9), expect.stringContaining("shorter steps gain more")]);
+  });
+
+  describe("on flatter slopes", () => {
+    /** Three steps that each lower the loss by so many times what the noise of a step costs at half the length. */
+    function descend(slope: number, times: number) {
+      const game = probed({ ...PINNED, evaluateEvery: 1 });
+      game.slope = slope;
+      const { rate, reference } = game.history().settings as Settings;
+      const cost = noiseOf({ rate: rate / 2, directions: 16, curvature: 100 });
+      const decided = game.rates().length;
+      for (let n = 0; n < 3; n++) {
+        const next = game.here() - times * cost;
+        game.answer();
+        game.losses.set(game.history().lastStep, next);
+        game.evaluate();
+      }
+      return { rate, reference, decisions: game.rates().slice(decided) };
     }
-    expect(again.rates().at(-1)).toMatchObject({ rate: rate / 2, why: expect.stringContaining("shorter steps gain more") });
+
+    it("a step's noise is judged by the length that it has there", () => {
+      expect(descend(0.5, 3).decisions).toEqual([]);
+      expect(descend(1, 3).decisions).toHaveLength(1);
+    });
+
+    it("what falls is the rate, by the share that the present length should: the reference stays", () => {
+      const { rate, reference, decisions } = descend(0.5, 1.4);
+      expect(decisions).toMatchObject([{ rate: expect.closeTo(0.6 * rate, 9), reference, why: expect.stringContaining("shorter steps") }]);
+    });
+
+    it("steeper ones than the reference make no step longer", () => {
+      const [steeper, same] = [descend(3, 1.4), descend(1, 1.4)];
+      expect(steeper.decisions.map(({ rate }) => rate)).toEqual(same.decisions.map(({ rate }) => rate));
+    });
+
+    it("nothing is shortened after a restart before a step has told how steep they are", () => {
+      const game = probed({ ...PINNED, evaluateEvery: 1 });
+      for (let n = 0; n < 3; n++) {
+        const loss = game.here() - 1e-4;
+        game.answer();
+        game.losses.set(game.history().lastStep, loss);
+        game.job.evaluated({ loss });
+      }
+      const again = play({ ...PINNED, evaluateEvery: 1 }, { ledger: game.job.ledger, pem: game.job.pem });
+      again.job.round.curvature = 100;
+      expect(decide(again.job.round)).toEqual([]);
+      again.job.round.signal = 0.5;
+      expect(decide(again.job.round)).toHaveLength(1);
+    });
   });
 });

@@ -1,6 +1,7 @@
 /** Leads a round through the probe of its rate (probe.ts): a look, trials, and back to the best state with what was found. Pure. */
 import { type Settings, stepOf } from "@zoswarm/shared/ledger/folds";
 import { figure, rateEntry, restoreEntry, startOf } from "./decisions.ts";
+import { medianOf } from "./pace.ts";
 import { findRate, isTooFar, KEPT_SHARE, nextTrial, PROBE_EXAMPLES, type Probe } from "./probe.ts";
 import { directionsOf, epsilonFor, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
 import type { Round, RoundEffect, RoundEvent } from "./state.ts";
@@ -68,8 +69,9 @@ function conclude(round: Round, trials: Probe["trials"], settings: Settings): Ro
   const kept = trials
     .filter((trial) => trial.rate <= KEPT_SHARE * best)
     .reduce<Pick<Probe["trials"][number], "step" | "stateHash" | "loss">>((least, one) => (one.loss < least.loss ? one : least), start);
-  const signal = trials.reduce((sum, trial) => sum + trial.signal, 0) / trials.length;
-  const found = { ...settings, rate, probing: false, reference: signal > 0 ? signal : null };
+  // Of one worker's absurd losses the median hears nothing.
+  const signal = medianOf(trials.map((trial) => trial.signal));
+  const found = { ...settings, rate, probing: false, reference: signal > 0 && Number.isFinite(signal) ? signal : null };
   const swarm = swarmOf(round, directionsOf(settings));
   const size = swarm === null ? settings : sizeFor(swarm, manifest.job);
   const losses = trials.slice(1).map((trial) => `${figure(trial.rate)}: ${figure(trial.loss)}`);

@@ -22,9 +22,9 @@ describe("shorter steps", () => {
   it("are better where the gain no longer pays for the noise: half of the rate at which a single step gains most", () => {
     expect(turnOf(course, falling(10 * cost))).toBeNull();
     expect(turnOf(course, falling(3 * cost))).toBeNull();
-    expect(turnOf(course, falling(1.4 * cost))).toMatchObject({ kind: "shorter", rate: expect.closeTo(course.rate * 0.6, 9) });
+    expect(turnOf(course, falling(1.4 * cost))).toMatchObject({ kind: "shorter", share: expect.closeTo(0.6, 9) });
     // Never by more than half at once.
-    expect(turnOf(course, falling(0))).toMatchObject({ kind: "shorter", rate: course.rate / 2, cost });
+    expect(turnOf(course, falling(0))).toMatchObject({ kind: "shorter", share: 0.5, cost });
   });
 
   it("need three evaluations, and to know the curvature", () => {
@@ -37,7 +37,7 @@ describe("shorter steps", () => {
     for (const curvature of [0, -5, Number.NaN]) {
       expect(turnOf({ ...course, curvature }, falling(0.01))).toBeNull();
       const still = pointsOf([0.5, 0.5001, 0.5, 0.4999, 0.5001, 0.5]);
-      expect(turnOf({ ...course, curvature }, still)).toMatchObject({ kind: "shorter", rate: course.rate / 2 });
+      expect(turnOf({ ...course, curvature }, still)).toMatchObject({ kind: "shorter", share: 0.5 });
       // A loss that does not move at all, as one that moves in jumps, says nothing.
       expect(turnOf({ ...course, curvature }, falling(0))).toBeNull();
     }

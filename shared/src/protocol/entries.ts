@@ -108,7 +108,7 @@ const rateTuple = z
     directionsLog2,
     /** Steps by it are a trial: where they stand is left again. */
     probing,
-    /** Rms of projected gradients below which steps are shorter in proportion; null where all are of one length. */
+    /** Rms of projected gradients below which steps are shorter (zo/estimate.ts); null where all are of one length. */
     reference,
     why,
   }));

@@ -92,6 +92,24 @@ describe("the rules", () => {
     expect(moves(estimate({ ...NORMALISED, clip: 4 }, spiked)).slice(0, 3)).toEqual([-3.5 / 8, -0.5 / 8, 0.5 / 8]);
   });
 
+  it("normalised is shorter in proportion where the slopes are below the reference, and never longer where they are above", () => {
+    const whole = moves(estimate(NORMALISED, spiked));
+    const by = (reference: number | null) => moves(estimate({ ...NORMALISED, reference }, spiked));
+    expect(by(4)).toEqual(whole.map((v) => v / 2));
+    expect(by(16)).toEqual(whole.map((v) => v / 8));
+    for (const reference of [null, 2, 1, 0.01]) expect(by(reference)).toEqual(whole);
+  });
+
+  it("the reference is compared with the slopes of all directions, before the clip, and changes nothing of what is reported", () => {
+    const [step, free] = [estimate({ ...NORMALISED, clip: 1, reference: 4 }, spiked), estimate({ ...NORMALISED, clip: 1 }, spiked)];
+    expect(moves(step).slice(0, 3)).toEqual([-1 / 16, -0.25 / 8, 0.25 / 8]);
+    expect([step.signal, step.effective, step.meanLoss]).toEqual([free.signal, free.effective, free.meanLoss]);
+  });
+
+  it("plain knows no reference: its steps are shorter on flatter slopes anyway", () => {
+    expect(moves(estimate({ ...RULE, reference: 100 }, spiked))).toEqual(moves(estimate(RULE, spiked)));
+  });
+
   it("plain neither divides nor clips", () => {
     expect(moves(estimate({ ...RULE, clip: 1 }, spiked)).slice(0, 3)).toEqual([-7 / 8, -1 / 8, 1 / 8]);
   });
@@ -150,7 +168,7 @@ describe("nothing moves", () => {
     ["where differences overflow", [{ k: 0, plus: huge, minus: -huge, source: 1 }, ...twoSided([1], 1)]],
     ["where the sum of losses overflows", [0, 1, 2, 3].map((k) => ({ k, plus: huge, minus: null, source: 1 }))],
   ])("%s, under either rule", (_, measured) => {
-    for (const rule of [RULE, NORMALISED]) {
+    for (const rule of [RULE, NORMALISED, { ...NORMALISED, reference: 1 }]) {
       const step = estimate(rule, measured);
       expect(coefficients(step)).toEqual([rest(16)]);
       expect([step.signal, step.effective]).not.toContain(Number.NaN);

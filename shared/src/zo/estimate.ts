@@ -39,7 +39,7 @@ export interface StepRule {
   rate: number;
   /** Bounds of q + gain over the tensors: they bound the commit's exponent p. */
   effectiveExponents: { min: number; max: number };
-  /** Under `normalised`: a step whose rms is below this is shorter in proportion; null where all are of one length. */
+  /** Under `normalised`: a step whose rms is below this is shorter (`lengthShare`); null where all are of one length. */
   reference?: number | null;
   /** A normalised projected gradient is clipped to this many rms; bounds one worker's influence. */
   clip?: number;
@@ -49,6 +49,14 @@ export interface StepRule {
 
 /** One-sided losses of one source in one group need this many to be centred (spec 5). */
 export const CENTRE_MIN = 4;
+
+/**
+ * How long a normalised step of this rms is, as a share of the longest: the square root of what the slope has left of the reference. The
+ * best length is in proportion to the slope where batches agree; where their noise is most of it, it does not change with it.
+ */
+export function lengthShare(signal: number, reference: number | null): number {
+  return reference === null ? 1 : Math.sqrt(Math.min(1, signal / reference));
+}
 
 /** Chooses the integers of a step's commit. Missing, tied and non-finite measurements give zeros, never NaN. */
 export function estimateStep(rule: StepRule, groups: readonly MeasuredGroup[]): StepEstimate {
@@ -77,8 +85,7 @@ export function estimateStep(rule: StepRule, groups: readonly MeasuredGroup[]): 
   const signal = effective > 0 ? Math.sqrt(squares / effective) : 0;
   const moves = Number.isFinite(signal) && signal * epsilon > (rule.noiseFloor ?? 1e-9);
   const clip = rule.clip ?? 2;
-  // Slopes that have flattened since the reference was taken make steps as much shorter, and steeper ones make none longer.
-  const flat = Math.sqrt(Math.min(1, signal / (rule.reference ?? signal)));
+  const flat = lengthShare(signal, rule.reference ?? null);
   const coefficient = (g: number) => -rule.rate * (rule.rule === "plain" ? g : flat * Math.min(Math.max(g / signal, -clip), clip));
   return {
     groups: groups.map(({ g, m }, i) => {
