@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { placeOnLattices, selectTrainable, weighTensor } from "./place.ts";
+import { gainByWeights, placeOnLattices, selectTrainable, weighTensor } from "./place.ts";
 
 const tensor = (name: string, ...values: number[]) => ({
   name,
@@ -72,4 +72,21 @@ test("the first pattern gives the gain, and integers are made only when they are
   const [first] = placed.initial();
   expect([...(first ?? [])]).toEqual([0.5 * unit, -0.25 * unit]);
   expect(reads).toBe(2);
+});
+
+test("gains by weights move each tensor by about the same share of its weights, within bounds, and say nothing of zeros", () => {
+  const gains = [0.1, -0.1, 0.8, 0.2, 0.0125, 1e6, 1e-6, 0].map((weight) => gainByWeights(Float32Array.of(weight, -weight)));
+  expect(gains).toEqual([0, 0, 3, 1, -3, 4, -4, 0]);
+});
+
+test("gains by weights are those of tensors that no pattern names, and only where they are asked for", () => {
+  const gainsOf = (byWeights: boolean) => {
+    const options = { epsilonLog2: -10, gains: [{ pattern: "head", gain: 5 }], byWeights };
+    const placed = placeOnLattices([tensor("norm", 1, 0.6), tensor("head", 1, 1)], options);
+    return placed.ok ? placed.tensors.map(({ gain }) => gain) : [];
+  };
+  expect([gainsOf(true), gainsOf(false)]).toEqual([
+    [3, 5],
+    [0, 5],
+  ]);
 });

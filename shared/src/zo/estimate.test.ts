@@ -92,16 +92,16 @@ describe("the rules", () => {
     expect(moves(estimate({ ...NORMALISED, clip: 4 }, spiked)).slice(0, 3)).toEqual([-3.5 / 8, -0.5 / 8, 0.5 / 8]);
   });
 
-  it("normalised is shorter in proportion where the slopes are below the reference, and never longer where they are above", () => {
+  it("normalised is shorter by the root of the slopes' share of the reference, and never longer where they are above it", () => {
     const whole = moves(estimate(NORMALISED, spiked));
     const by = (reference: number | null) => moves(estimate({ ...NORMALISED, reference }, spiked));
-    expect(by(4)).toEqual(whole.map((v) => v / 2));
-    expect(by(16)).toEqual(whole.map((v) => v / 8));
+    expect(by(8)).toEqual(whole.map((v) => v / 2));
+    expect(by(32)).toEqual(whole.map((v) => v / 4));
     for (const reference of [null, 2, 1, 0.01]) expect(by(reference)).toEqual(whole);
   });
 
   it("the reference is compared with the slopes of all directions, before the clip, and changes nothing of what is reported", () => {
-    const [step, free] = [estimate({ ...NORMALISED, clip: 1, reference: 4 }, spiked), estimate({ ...NORMALISED, clip: 1 }, spiked)];
+    const [step, free] = [estimate({ ...NORMALISED, clip: 1, reference: 8 }, spiked), estimate({ ...NORMALISED, clip: 1 }, spiked)];
     expect(moves(step).slice(0, 3)).toEqual([-1 / 16, -0.25 / 8, 0.25 / 8]);
     expect([step.signal, step.effective, step.meanLoss]).toEqual([free.signal, free.effective, free.meanLoss]);
   });
