@@ -13,6 +13,7 @@ const BENCHMARKS: Record<string, () => Promise<Benchmark>> = {
   latency: () => import("./latency.ts"),
   scale: () => import("./scale.ts"),
   quality: () => import("./quality/quality.ts"),
+  tricks: () => import("./quality/tricks.ts"),
   choice: () => import("./quality/choice.ts"),
   swarm: () => import("./swarm.ts"),
 };
