@@ -68,7 +68,7 @@ export function buildGraph(
   const lossy = addObjective(adapted.model, asked.graph, { generates: asked.objective.generate > 0 });
   if (!lossy.ok) return lossy;
   // A rate that was found by hand goes with the gains that it was found with.
-  const byWeights = job.rate === undefined;
+  const byWeights = job.rate === undefined && adapted.adapters.length === 0;
   const prepared = prepareModel(lossy.model, source, {
     epsilonLog2,
     gains,
