@@ -96,5 +96,5 @@ export function sizeWords({ job }: Manifest, swarm: Swarm, size: Size): string {
   const seconds = stepSeconds(swarm, directions);
   const { forwards } = job.stop;
   const whole = forwards === null ? "" : `, ${forwards} forward passes about ${Math.ceil(((forwards / directions) * seconds) / 60)} min`;
-  return `${swarm.workers} workers measure ${figure(swarm.speed)} directions a second and a step costs ${figure(swarm.overhead)} s besides: ${directions} directions take ${figure(seconds)} s and bring each worker ${figure((2 * directions + COMMIT_BYTES) / 1000)} kB${whole}`;
+  return `${swarm.workers} ${swarm.workers === 1 ? "worker measures" : "workers measure"} ${figure(swarm.speed)} directions a second and a step costs ${figure(swarm.overhead)} s besides: ${directions} directions take ${figure(seconds)} s and bring each worker ${figure((2 * directions + COMMIT_BYTES) / 1000)} kB${whole}`;
 }
