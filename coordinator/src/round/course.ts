@@ -44,10 +44,9 @@ export function firstSettings({ rate, epsilonLog2, groups, directionsLog2 }: Man
   };
 }
 
-/** Whether the initial state is evaluated and workers are ready: for the first step as many as are waited for. */
-export function canBegin(round: Round): boolean {
-  const { evaluations, lastStep } = round.replica.history;
-  return evaluations.length > 0 && activeMembers(round).length >= (lastStep < 0 ? round.waitFor : 1);
+/** Whether the initial state is evaluated and workers are ready: at first as many as are waited for, then any. */
+export function canBegin({ hasGathered, replica: { history }, ...round }: Round): boolean {
+  return history.evaluations.length > 0 && hasGathered && activeMembers(round).length > 0;
 }
 
 /**

@@ -127,6 +127,7 @@ function onHeartbeat(round: Round, { peerId, frame, nowMs }: Extract<RoundEvent,
   if (frame.state === "diverged" && member.state !== "diverged") round.divergences++;
   member.state = frame.state;
   member.checkpoint = frame.checkpoint ?? member.checkpoint;
+  round.hasGathered ||= activeMembers(round).length >= round.waitFor;
   const is = frame.state === "ready" || frame.state === "evaluating";
   if (was && !is) {
     round.changed = true;

@@ -34,6 +34,8 @@ export interface Round {
   commitKey: KeyObject;
   /** The first step opens when so many workers are ready. */
   waitFor: number;
+  /** So many were ready at once, since this process started. */
+  hasGathered: boolean;
   phase: "gathering" | "announcing" | "open" | "ending" | "finished";
   /** Steps that are announced and not committed, oldest first: one more than the job's staleness. */
   open: OpenStep[];
@@ -105,6 +107,7 @@ export function createRound(manifest: Manifest, jobId: string, commitKey: KeyObj
     replica: createReplica(jobId, manifest.job),
     commitKey,
     waitFor,
+    hasGathered: false,
     phase: "gathering",
     open: [],
     members: new Map(),
@@ -131,6 +134,6 @@ export function isDeciding({ replica, decided }: Round): boolean {
 }
 
 /** Workers that can measure now. */
-export function activeMembers(round: Round): Member[] {
+export function activeMembers(round: Pick<Round, "members">): Member[] {
   return [...round.members.values()].filter(({ state }) => state === "ready" || state === "evaluating");
 }
