@@ -1,6 +1,7 @@
 /**
  * The probe of a job whose rate is left to the coordinator: a few real steps, each at three times the rate of the one before, until a step no
- * longer lowers the held-out loss. From how much each step lowered it follows the rate at which a single step lowers it most. It is the learning-rate range test of Smith (2017) for steps whose noise grows with the square of the rate. Pure.
+ * longer lowers the held-out loss. From how much each step lowered it follows the rate at which a single step lowers it most. It is the
+ * learning-rate range test of Smith (2017) for steps whose noise grows with the square of the rate. Pure.
  */
 
 /** Probing steps at most. */
