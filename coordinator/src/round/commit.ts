@@ -4,6 +4,7 @@ import type { Task } from "@zoswarm/shared/protocol/announcement";
 import type { CommitEntry, Entry } from "@zoswarm/shared/protocol/entries";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { estimateStep, type Measured } from "@zoswarm/shared/zo/estimate";
+import { effectiveExponents } from "@zoswarm/shared/zo/lattice";
 import type { OpenStep } from "./accept.ts";
 
 /** The task of a step: all groups have 2^directionsLog2 directions, and group g sees batch g of the step. */
@@ -43,14 +44,13 @@ export function commitOf(
     if (last !== undefined && last[0] === who) last[1]++;
     else contributors.push([who, 1]);
   }
-  const exponents = tensors.map(({ q, gain }) => q + gain);
   const estimate = estimateStep(
     {
       epsilonLog2: task.epsilonLog2,
       rule: job.rule,
       rate,
       reference,
-      effectiveExponents: { min: exponents.reduce((a, b) => Math.min(a, b)), max: exponents.reduce((a, b) => Math.max(a, b)) },
+      effectiveExponents: effectiveExponents(tensors),
     },
     task.groups.map(({ g, m }, i) => ({ g, m, measured: measured[i] ?? [] })),
   );

@@ -45,8 +45,8 @@ export function firstSettings({ rate, epsilonLog2, groups, directionsLog2 }: Man
 }
 
 /** Whether the initial state is evaluated and workers are ready: at first as many as are waited for, then any. */
-export function canBegin({ hasGathered, replica: { history }, ...round }: Round): boolean {
-  return history.evaluations.length > 0 && hasGathered && activeMembers(round).length > 0;
+export function canBegin(round: Round): boolean {
+  return round.replica.history.evaluations.length > 0 && round.hasGathered && activeMembers(round).length > 0;
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Settings } from "@zoswarm/shared/ledger/folds";
 import { LIMITS } from "@zoswarm/shared/protocol/limits";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
+import { effectiveExponents } from "@zoswarm/shared/zo/lattice";
 import { figure } from "./decisions.ts";
 import { medianOf } from "./pace.ts";
 import { activeMembers, type Round } from "./state.ts";
@@ -70,9 +71,8 @@ const EPSILON_LOG2_MAX = -7;
 /** Directions are followed about as far as a step moves, within what the lattice holds (spec 1). */
 export function epsilonFor({ job, tensors }: Manifest, rate: number, directions: number): number {
   if (job.epsilonLog2 !== null) return job.epsilonLog2;
-  const exponents = tensors.map(({ q, gain }) => q + gain);
-  const [least, most] = [exponents.reduce((a, b) => Math.min(a, b)), exponents.reduce((a, b) => Math.max(a, b))];
-  return Math.min(Math.max(Math.round(Math.log2(rate * Math.sqrt(directions))), EPSILON_LOG2_MIN, -least), EPSILON_LOG2_MAX, 20 - most);
+  const { min, max } = effectiveExponents(tensors);
+  return Math.min(Math.max(Math.round(Math.log2(rate * Math.sqrt(directions))), EPSILON_LOG2_MIN, -min), EPSILON_LOG2_MAX, 20 - max);
 }
 
 /** A step costs this at least besides measuring: a commit is signed, written, sent and applied. */

@@ -134,6 +134,6 @@ export function isDeciding({ replica, decided }: Round): boolean {
 }
 
 /** Workers that can measure now. */
-export function activeMembers(round: Pick<Round, "members">): Member[] {
+export function activeMembers(round: Round): Member[] {
   return [...round.members.values()].filter(({ state }) => state === "ready" || state === "evaluating");
 }

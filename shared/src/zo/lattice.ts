@@ -19,6 +19,12 @@ export interface TensorSpec {
   gain: number;
 }
 
+/** Bounds of q + gain over tensors: of them depend which exponents and which epsilon all of them can hold. */
+export function effectiveExponents(tensors: readonly Pick<TensorSpec, "q" | "gain">[]): { min: number; max: number } {
+  const exponents = tensors.map(({ q, gain }) => q + gain);
+  return { min: exponents.reduce((a, b) => Math.min(a, b)), max: exponents.reduce((a, b) => Math.max(a, b)) };
+}
+
 /** Number of elements of a shape; a scalar's shape [] has one. */
 export function elementsOf(shape: readonly number[]): number {
   return shape.reduce((n, d) => n * d, 1);

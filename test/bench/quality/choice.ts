@@ -8,11 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { typedPath } from "@zoswarm/shared/typed";
-import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
+import { FORWARDS, JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
 import { openLab } from "./lab.ts";
 import { automatic, fixed, last, type Method, mean, withoutGains } from "./methods.ts";
 
-const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
 /** Factors of two around what hand-tuned runs of these jobs use. */
 const RATES: Record<JobName, readonly number[]> = {
   lm: [1e-4, 2e-4, 4e-4, 8e-4],

@@ -12,6 +12,8 @@ import { convertModel } from "../../../deploy/demo/model.ts";
 import { storiesTokenizer } from "../../e2e/stories.ts";
 
 export const JOBS = ["lm", "demo", "lora", "words"] as const;
+/** Forward passes that each is compared by. */
+export const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
 export type JobName = (typeof JOBS)[number];
 
 const BESIDE = fileURLToPath(new URL("../../../../shared/", import.meta.url));

@@ -2,15 +2,9 @@
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import type { Lab } from "./lab.ts";
 import { mezoStep, type Plain } from "./mezo.ts";
-import { runSwarm } from "./swarm.ts";
+import { runSwarm, type Point as Timed } from "./swarm.ts";
 
-export interface Point {
-  forwards: number;
-  /** Steps that wait for one another. */
-  steps: number;
-  loss: number;
-  score: number;
-}
+export type Point = Omit<Timed, "seconds">;
 
 export interface Run {
   seed: number;

@@ -11,12 +11,11 @@ import { parseArgs } from "node:util";
 import { typedPath } from "@zoswarm/shared/typed";
 import { firstOrderOf } from "./beside.ts";
 import { charts } from "./charts.ts";
-import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
+import { FORWARDS, JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
 import { type Lab, openLab } from "./lab.ts";
 import { automatic, fixed, last, type Method, mean, mezo, type Run, reached, withoutGains } from "./methods.ts";
 import { openPlain, type Plain } from "./mezo.ts";
 
-const FORWARDS: Record<JobName, number> = { lm: 1600, demo: 1024, lora: 1600, words: 1600 };
 const MEZO_RATES: Record<JobName, readonly number[]> = { lm: [5e-5, 1e-4, 2e-4], demo: [4e-6, 1.6e-5], lora: [1e-4], words: [1e-4] };
 /** For a sum of projected gradients, and for normalised ones: of short grids by hand (shared/spec/training.md). */
 const RATES: Record<JobName, { plain: number; normalised: number }> = {

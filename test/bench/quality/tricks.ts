@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { JOBS, type JobName, jobNamed, missing } from "./jobs.ts";
 import { openLab } from "./lab.ts";
-import { withoutGains } from "./methods.ts";
+import { mean, withoutGains } from "./methods.ts";
 import { withGains } from "./tricksgains.ts";
 import { TRICKS } from "./trickslist.ts";
 import { type Point, type Settings, type Trick, train } from "./trickstrain.ts";
@@ -17,18 +17,17 @@ import { type Point, type Settings, type Trick, train } from "./trickstrain.ts";
 /** The best of a grid of constant rates, each twice the one before. */
 const RATES: Record<JobName, number> = { lm: 4e-4, words: 5e-4, lora: 2e-3, demo: 8e-5 };
 
-const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const varianceOf = (values: readonly number[]) =>
-  meanOf(values.map((value) => (value - meanOf(values)) ** 2)) * (values.length / (values.length - 1));
+  mean(values.map((value) => (value - mean(values)) ** 2)) * (values.length / (values.length - 1));
 
 /** A line of the table: losses at each look, and the last one's difference to the baseline, in units of the difference's own deviation. */
 function lineOf(name: string, runs: readonly Point[][], baseline: readonly Point[][]): string {
   const lossesAt = (some: readonly Point[][], look: number) => some.map((points) => points[look]?.loss ?? Number.NaN);
   const last = (runs[0]?.length ?? 0) - 1;
   const [own, theirs] = [lossesAt(runs, last), lossesAt(baseline, last)];
-  const difference = meanOf(own) - meanOf(theirs);
+  const difference = mean(own) - mean(theirs);
   const noise = Math.sqrt((varianceOf(own) + varianceOf(theirs)) / own.length);
-  const means = Array.from({ length: last + 1 }, (_, look) => meanOf(lossesAt(runs, look)).toFixed(3));
+  const means = Array.from({ length: last + 1 }, (_, look) => mean(lossesAt(runs, look)).toFixed(3));
   const cells = [
     name,
     runs[0]?.[last]?.steps,

@@ -2,6 +2,7 @@
 import type { Estimator } from "@zoswarm/shared/protocol/announcement";
 import type { Commit, GroupCommit } from "@zoswarm/shared/zo/commit";
 import { estimateStep, type Measured, type MeasuredGroup } from "@zoswarm/shared/zo/estimate";
+import { effectiveExponents } from "@zoswarm/shared/zo/lattice";
 import type { Lab } from "./lab.ts";
 import type { GainRule } from "./tricksgains.ts";
 
@@ -45,8 +46,7 @@ export interface Point {
 export async function train(lab: Lab, trick: Trick, base: Settings, seed: number, looks: readonly number[]): Promise<Point[]> {
   await lab.reset(seed);
   const { manifest } = lab;
-  const exponents = manifest.tensors.map(({ q, gain }) => q + gain);
-  const effectiveExponents = { min: Math.min(...exponents), max: Math.max(...exponents) };
+  const exponents = effectiveExponents(manifest.tensors);
   const commits: Commit[] = [];
   const points: Point[] = [];
   let forwards = 0;
@@ -62,7 +62,7 @@ export async function train(lab: Lab, trick: Trick, base: Settings, seed: number
     const measured: MeasuredGroup[] = [];
     for (let group = 0; group < groups; group++)
       measured.push({ g: group, m, measured: await measureGroup(lab, trick, settings, step, group) });
-    const how = { epsilonLog2, rule, rate, effectiveExponents, clip };
+    const how = { epsilonLog2, rule, rate, effectiveExponents: exponents, clip };
     const estimated = (trick.perGroup ? measured.map((one) => [one]) : [measured]).flatMap((some) => estimateStep(how, some).groups);
     commits.push({ step, groups: estimated });
     for (const [back, weight] of [1, ...(trick.again ?? [])].entries()) {
