@@ -17,7 +17,7 @@ import { endEntry, figure, rateEntry, restoreEntry } from "./decisions.ts";
 import { endOf } from "./end.ts";
 import { LOOK_RATE } from "./probe.ts";
 import { beginProbe, leadProbe } from "./probing.ts";
-import { directionsOf, epsilonFor, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
+import { directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
 import { activeMembers, type Round, type RoundEffect } from "./state.ts";
 import { turnOf } from "./steer.ts";
 
@@ -65,7 +65,9 @@ export function decide(round: Round): RoundEffect[] {
     const again = beginProbe(round);
     if (again.length > 0) return again;
   }
-  return round.probe !== null && canBegin(round) ? leadProbe(round, round.probe, settings ?? firstSettings(manifest.job)) : [];
+  if (round.probe === null || !canBegin(round)) return [];
+  const first = { ...firstSettings(manifest.job), ...probingSize(activeMembers(round).length, manifest.job) };
+  return leadProbe(round, round.probe, settings ?? first);
 }
 
 /** Whether the next step may open: it is known what it is made with, and in a probe that was chosen by what the one before it did. */

@@ -2,7 +2,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { manifestOf } from "./driver.testing.ts";
-import { directionsOf, epsilonFor, resized, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
+import { directionsOf, epsilonFor, probingSize, resized, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
 
 const OPEN = { rate: null, epsilonLog2: null, groups: null, directionsLog2: null };
 const manifest = (over: Partial<Manifest["job"]> = {}) => manifestOf("ab".repeat(32), { ...OPEN, estimator: "one-sided", ...over });
@@ -54,6 +54,16 @@ describe("the size of a step", () => {
     const many = { workers: 60, speed: 1, overhead: 0.01 };
     expect(directionsOf(sizeFor(many, jobOf()))).toBe(256);
     expect(directionsOf(sizeFor(many, jobOf({ estimator: "two-sided" })))).toBe(64);
+  });
+
+  it("of a probe gives everybody something to do, as far as its budget is large enough", () => {
+    const sizes = [1, 4, 5, 64, 10_000].map((workers) => directionsOf(probingSize(workers, jobOf())));
+    expect(sizes).toEqual([16, 16, 16, 256, 1024]);
+    const stop = { target: null, patience: null, forwards: 6400 };
+    expect(directionsOf(probingSize(64, jobOf({ stop })))).toBe(64);
+    expect(directionsOf(probingSize(64, jobOf({ stop, estimator: "two-sided" })))).toBe(32);
+    expect(probingSize(64, jobOf({ groups: 3, directionsLog2: 4 }))).toEqual({ groups: 3, directionsLog2: 4 });
+    expect(probingSize(1, jobOf({ groups: 3 }))).toEqual({ groups: 3, directionsLog2: 4 });
   });
 
   it("leaves a budget of forward passes enough steps to be steered", () => {

@@ -21,6 +21,8 @@ const GROUP_LOG2 = 4;
 const DIRECTIONS_MAX = 1024;
 /** A job has so many steps at least: fewer cannot be steered. */
 const STEPS_MIN = 24;
+/** A budget holds so many of a probe's steps: it may make 14 of them, and the most of it is for training. */
+const PROBES_MIN = 100;
 
 export interface Swarm {
   workers: number;
@@ -36,13 +38,27 @@ export const directionsOf = ({ groups, directionsLog2 }: Size): number => groups
 
 /** The size of a step for a swarm, as far as the job file leaves it open. */
 export function sizeFor({ workers, speed, overhead }: Swarm, job: Manifest["job"]): Size {
-  const isOneSided = job.estimator === "one-sided";
   const fastest = Math.sqrt(overhead * speed * DIRECTIONS_KNEE);
-  // Who has nothing to do is of no use.
-  const busy = workers * (isOneSided ? CENTRE_MIN : 1);
-  const affordable = (job.stop.forwards ?? Number.POSITIVE_INFINITY) / (isOneSided ? 1 : 2) / STEPS_MIN;
-  const wanted = Math.min(Math.max(fastest, busy), affordable, DIRECTIONS_MAX);
-  const log2 = Math.max(Math.round(Math.log2(wanted)), GROUP_LOG2);
+  return sizeNear(Math.min(Math.max(fastest, busyAt(workers, job)), affordable(job, STEPS_MIN), DIRECTIONS_MAX), job);
+}
+
+/** The size of a probe's steps, of which it has few: everybody there measures, where the budget is large enough for it. */
+export function probingSize(workers: number, job: Manifest["job"]): Size {
+  const usual = { groups: job.groups ?? 1, directionsLog2: job.directionsLog2 ?? GROUP_LOG2 };
+  const wanted = Math.min(busyAt(workers, job), affordable(job, PROBES_MIN), DIRECTIONS_MAX);
+  return wanted > directionsOf(usual) ? sizeNear(wanted, job) : usual;
+}
+
+/** Directions for so many workers: who has nothing to do is of no use. */
+const busyAt = (workers: number, { estimator }: Manifest["job"]) => workers * (estimator === "one-sided" ? CENTRE_MIN : 1);
+
+/** Directions of a step of which the budget holds so many. */
+const affordable = ({ estimator, stop }: Manifest["job"], steps: number) =>
+  (stop.forwards ?? Number.POSITIVE_INFINITY) / (estimator === "one-sided" ? 1 : 2) / steps;
+
+/** About so many directions, as a power of two and with what is pinned. */
+function sizeNear(directions: number, job: Manifest["job"]): Size {
+  const log2 = Math.max(Math.round(Math.log2(directions)), GROUP_LOG2);
   const groups = job.groups ?? Math.min(Math.max(1, 2 ** (log2 - (job.directionsLog2 ?? GROUP_LOG2))), LIMITS.groupsPerStepMax);
   return { groups, directionsLog2: job.directionsLog2 ?? Math.max(2, Math.round(log2 - Math.log2(groups))) };
 }

@@ -3,6 +3,7 @@
  * for the noise that steps bring, and back to the best state with shorter steps where the loss rises. Pure.
  */
 import type { EvaluationPoint } from "@zoswarm/shared/ledger/folds";
+import { SHARE_OF_BEST } from "./probe.ts";
 
 /** Evaluations in a row above the best one, beyond the noise, that count as divergence. */
 export const RISES = 2;
@@ -12,9 +13,6 @@ const NOISE_SHARE = 0.003;
 const SIGMAS = 3;
 /** Intervals between evaluations that progress is averaged over. */
 const INTERVALS = 2;
-/** Of the rate at which a single step gains most this share is best in the long run: noise that steps leave adds up (measured: shared/spec/training.md). */
-const SHARE_OF_BEST = 0.5;
-
 /** A rate is changed where the better one is less than this share of it. */
 const WORTH = 0.8;
 

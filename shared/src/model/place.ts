@@ -24,9 +24,8 @@ const GAIN_BY_WEIGHTS_MAX = 4;
  * A gain by which all tensors move by about the same share of their weights: 2^gain is about rms / 0.1. On stories260K it gained more than
  * anything else that was tried (shared/spec/training.md); 0 for zeros, of which nothing can be told.
  */
-export function gainByWeights(values: Float32Array): number {
-  const squares = values.reduce((sum, value) => sum + value * value, 0);
-  const gain = Math.round(Math.log2(Math.sqrt(squares / values.length) / USUAL_RMS));
+export function gainByWeights(rms: number): number {
+  const gain = Math.round(Math.log2(rms / USUAL_RMS));
   return Number.isFinite(gain) ? Math.min(Math.max(gain, -GAIN_BY_WEIGHTS_MAX), GAIN_BY_WEIGHTS_MAX) : 0;
 }
 
@@ -62,15 +61,19 @@ export function quoted(names: readonly string[]): string {
 export interface Weighed {
   maxAbs: number;
   rms: number;
+  gain: number;
   /** theta = X * 2^-q. */
   q: number | null;
   reason?: string;
 }
 
-/** Reads a tensor once and chooses its lattice. Refuses values that are not finite; but -Infinity is what masks are made of. */
+/**
+ * Reads a tensor once and chooses its lattice, and its gain where that is left to its weights. Refuses values that are not finite; but
+ * -Infinity is what masks are made of.
+ */
 export function weighTensor(
   { name, values }: Pick<TrainableTensor, "name" | "values">,
-  { gain, epsilonLog2 }: { gain: number; epsilonLog2: number },
+  { gain: asked, epsilonLog2 }: { gain: number | "by weights"; epsilonLog2: number },
 ): ({ ok: true } & Weighed) | Refused<"weights-not-finite"> {
   let maxAbs = 0;
   let squares = 0;
@@ -86,12 +89,13 @@ export function weighTensor(
     return { ok: false, code: "weights-not-finite", message };
   }
   const rms = Math.sqrt(squares / values.length);
+  const gain = asked === "by weights" ? gainByWeights(rms) : asked;
   if (maxAbs === Number.POSITIVE_INFINITY)
-    return { ok: true, maxAbs, rms, q: null, reason: "has -Infinity, as masks have; weights are finite" };
+    return { ok: true, maxAbs, rms, gain, q: null, reason: "has -Infinity, as masks have; weights are finite" };
   const exponent = chooseExponent({ maxAbs, gain, epsilonLog2 });
-  if (exponent.ok) return { ok: true, maxAbs, rms, q: exponent.q };
+  if (exponent.ok) return { ok: true, maxAbs, rms, gain, q: exponent.q };
   const reason = `reaches ${maxAbs}, too large for a lattice at gain ${gain} and epsilon 2^${epsilonLog2}`;
-  return { ok: true, maxAbs, rms, q: null, reason };
+  return { ok: true, maxAbs, rms, gain, q: null, reason };
 }
 
 export type Placed =
@@ -120,11 +124,11 @@ export function placeOnLattices(tensors: readonly TrainableTensor[], { epsilonLo
   const frozen: Frozen[] = [];
   for (const tensor of tensors) {
     const { name, shape } = tensor;
-    const gain = rules.find(({ matches }) => matches.test(name))?.gain ?? (byWeights ? gainByWeights(tensor.values) : 0);
+    const gain = rules.find(({ matches }) => matches.test(name))?.gain ?? (byWeights ? "by weights" : 0);
     const weighed = weighTensor(tensor, { gain, epsilonLog2 });
     if (!weighed.ok) return weighed;
     if (weighed.q === null) frozen.push({ name, reason: weighed.reason ?? "has no lattice" });
-    else placed.push({ tensor, spec: { name, shape, q: weighed.q, gain } });
+    else placed.push({ tensor, spec: { name, shape, q: weighed.q, gain: weighed.gain } });
   }
   return {
     ok: true,

@@ -1,4 +1,5 @@
 /** What the quality benchmark compares, each as a run from a seed to a curve of held-out losses. */
+import type { Settings } from "@zoswarm/shared/ledger/folds";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import type { Lab } from "./lab.ts";
 import { mezoStep, type Plain } from "./mezo.ts";
@@ -9,6 +10,8 @@ export type Point = Omit<Timed, "seconds">;
 export interface Run {
   seed: number;
   curve: Point[];
+  /** What the coordinator's probe found, where the rate was left to it. */
+  found?: Settings | null;
   /** What the coordinator decided, where it was left to it. */
   decisions?: { afterStep: number; what: string; why: string }[];
 }
@@ -77,8 +80,8 @@ export function automatic(lab: Lab, workers: number, more: Partial<Manifest["job
     name: `automatic, ${workers} workers`,
     async run(seed, forwards) {
       const job = { ...more, stop: { target: null, patience: null, forwards } };
-      const { curve, decisions } = await runSwarm({ lab, seed, job, workers, ...PACE, lookEvery: LOOK_EVERY });
-      return { seed, curve, decisions };
+      const { curve, found, decisions } = await runSwarm({ lab, seed, job, workers, ...PACE, lookEvery: LOOK_EVERY });
+      return { seed, curve, found, decisions };
     },
   };
 }

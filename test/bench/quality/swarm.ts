@@ -5,7 +5,7 @@
  */
 
 import type { Example } from "@zoswarm/shared/data/examples";
-import type { History } from "@zoswarm/shared/ledger/folds";
+import type { History, Settings } from "@zoswarm/shared/ledger/folds";
 import { createAnnouncement, type TaskGroup } from "@zoswarm/shared/protocol/announcement";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { createCommitKey, readCommitKey, sha256Hex } from "@zoswarm/shared/protocol/signing";
@@ -54,6 +54,8 @@ export interface SwarmRun {
   firstTaskSeconds: number | null;
   probedSeconds: number | null;
   history: History;
+  /** What the probe found; null where there was none. */
+  found: Settings | null;
   decisions: { afterStep: number; what: string; why: string }[];
   stateHash: string;
 }
@@ -220,7 +222,22 @@ export async function runSwarm({
     number | null,
     number | null,
   ];
-  return { curve, evaluations, firstTaskSeconds, probedSeconds, history, decisions: decisionsOf(round), stateHash: await lab.stateHash() };
+  const decisions = decisionsOf(round);
+  return {
+    curve,
+    evaluations,
+    firstTaskSeconds,
+    probedSeconds,
+    history,
+    found: foundBy(history),
+    decisions,
+    stateHash: await lab.stateHash(),
+  };
+}
+
+function foundBy({ decisions }: History): Settings | null {
+  const rates = decisions.flatMap(({ entry }) => (entry.kind === "rate" ? [entry] : []));
+  return rates.find(({ probing }) => !probing) ?? null;
 }
 
 function decisionsOf({ replica: { history } }: Round): SwarmRun["decisions"] {
