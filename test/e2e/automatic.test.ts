@@ -1,5 +1,5 @@
 /** A job without a rate: what the coordinator chose and why it ended stand in the ledger, and everybody who replays it ends with the same bits. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -31,6 +31,8 @@ interface Line {
   kind: string;
   step?: number;
   restore?: number;
+  evaluated?: number;
+  loss?: number;
   settings?: { rate: number; probing: boolean };
   reason?: string;
   why?: string;
@@ -81,8 +83,9 @@ test("it finds its rate by a probe, goes back, trains with what was found and en
   const end = entries.find(({ kind }) => kind === "end");
   expect(end).toMatchObject({ reason: "forwards", why: expect.stringMatching(/./) });
   await coordinator.line(/^decided after step \d+: the job is over: its forward passes are spent/);
-  // Nothing but what is known of the last state follows the end.
-  expect(entries.slice(entries.indexOf(end as Line) + 1).map(({ kind }) => kind)).toEqual(["evaluation"]);
+  // Nothing but what is known of the last state follows the end, and the way to the best one where that was another.
+  const [known, back, ...more] = entries.slice(entries.indexOf(end as Line) + 1);
+  expect([known?.kind, back?.kind ?? "restore", more]).toEqual(["evaluation", "restore", []]);
   const { decisions, forwardsCommitted } = await reported("coordinator");
   expect(decisions.at(-1).entry).toMatchObject({ kind: "end", reason: "forwards" });
   expect(forwardsCommitted).toBeGreaterThanOrEqual(1_500);
@@ -112,4 +115,27 @@ test("one whose coordinator is killed in the middle of the probe begins it again
   expect(rates.indexOf(looks[1] as Line)).toBeLessThan(rates.findIndex(({ settings }) => settings?.probing === false));
   // Back to the initial state comes right before the second look, once that state is tried anew.
   expect(entries.slice(0, entries.indexOf(looks[1] as Line)).findLast(({ kind }) => kind === "restore")).toMatchObject({ restore: -1 });
+});
+
+test("one whose held-out loss rises in the course of training goes back with half the rate, and ends in its best state on every machine", async () => {
+  const { job, heldout } = await writeTinyJob(dir, { job: { rate: undefined, steps: 240, stop: { patience: 8 }, evaluateEvery: 5 } });
+  // A quarter of the held-out labels is wrong: the surer the model becomes, the more they cost.
+  const rows = (await readFile(heldout, "utf8")).trim().split("\n");
+  const flipped = rows.map((row, i) => (i % 8 < 2 ? row.replace(/"label":(\d)/, (_, label) => `"label":${1 - label}`) : row));
+  await writeFile(heldout, `${flipped.join("\n")}\n`);
+  const coordinator = startCoordinator(job);
+  const address = await joinAddress(coordinator);
+  const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
+  await coordinator.line(/^decided after step \d+: rate .*: the held-out loss rose from .* back to the best state with half the rate/);
+  const entries = await expectOneEnd(coordinator, workers);
+  const rates = ratesOf(entries);
+  const back = rates.findIndex(({ why }) => why?.startsWith("the held-out loss rose"));
+  expect(rates[back]?.settings?.rate).toBe((rates[back - 1]?.settings?.rate as number) / 2);
+  expect(entries[entries.indexOf(rates[back] as Line) - 1]?.kind).toBe("restore");
+  expect(entries.find(({ kind }) => kind === "end")).toMatchObject({ reason: "patience" });
+  // The lowest of all losses that were taken since the probe is the end's.
+  const found = rates.findIndex(({ settings }) => settings?.probing === false);
+  const trained = entries.slice(entries.indexOf(rates[found] as Line)).filter(({ kind }) => kind === "evaluation");
+  const lowest = trained.reduce((least, one) => ((one.loss as number) < (least.loss as number) ? one : least));
+  expect(entries.at(-1)).toMatchObject({ kind: "restore", restore: lowest.evaluated, stateHash: lowest.stateHash });
 });

@@ -2,19 +2,11 @@
  * The job's course: what its steps are made with, and when it is over. Pure: each decision is an entry of the ledger. What a probe has
  * seen and what the newest evaluation says of the curvature are not: after a restart a probe begins again, and steering waits for an evaluation.
  */
-import {
-  descendsFrom,
-  type EvaluationPoint,
-  evaluationsHere,
-  type History,
-  lowestOf,
-  type Settings,
-  stepOf,
-} from "@zoswarm/shared/ledger/folds";
+import { descendsFrom, evaluationsHere, type History, type Settings } from "@zoswarm/shared/ledger/folds";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { lengthShare } from "@zoswarm/shared/zo/estimate";
-import { endEntry, figure, rateEntry, restoreEntry } from "./decisions.ts";
-import { endOf } from "./end.ts";
+import { endEntry, figure, rateEntry } from "./decisions.ts";
+import { endOf, toBest } from "./end.ts";
 import { LOOK_RATE } from "./probe.ts";
 import { beginProbe, leadProbe } from "./probing.ts";
 import { directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
@@ -87,15 +79,17 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
     return goBack(round, settings, `the held-out loss after step ${notFinite + 1} is no number: back to the best state with half the rate`);
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
+  const from = evaluationsHere(history).findLast(({ step }) => step <= since);
   const directions = directionsOf(settings);
   const rate = lengthOf(round, settings);
-  const turn = turnOf({ rate: rate ?? settings.rate, directions, curvature: rate === null ? null : curvature }, points);
+  const turn = turnOf({ rate: rate ?? settings.rate, directions, curvature: rate === null ? null : curvature }, points, from);
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;
     return goBack(round, settings, why);
   }
   if (turn?.kind === "shorter") {
-    const why = `the held-out loss falls by ${figure(turn.gain)} a step, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
+    const progress = `${turn.gain < 0 ? "rises" : "falls"} by ${figure(Math.abs(turn.gain))} a step`;
+    const why = `the held-out loss ${progress}, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
     return [rateEntry(slower(manifest, settings, settings.rate * turn.share), why)];
   }
   // Only where the ledger has grown by an evaluation: a swarm that flickers must not.
@@ -121,13 +115,6 @@ function slower(manifest: Manifest, settings: Settings, rate: number): Settings 
 /** Back to the best state of those that led here, with half the rate; the end where no rate is left. */
 function goBack({ manifest, replica: { history } }: Round, settings: Settings, why: string): RoundEffect[] {
   const rate = settings.rate / 2;
-  const back = toBest(history);
-  if (rate >= LOOK_RATE) return [...back, rateEntry(slower(manifest, settings, rate), why)];
-  return [...back, endEntry("diverged", `the loss rises at any rate; ${manifest.job.rule} steps cannot lower it`)];
-}
-
-/** A restore of the best state that was evaluated, of those that led here; nothing where the ledger stands at it. */
-export function toBest(history: History): RoundEffect[] {
-  const best: EvaluationPoint | undefined = lowestOf(evaluationsHere(history));
-  return best === undefined || best.step === stepOf(history.branch) ? [] : [restoreEntry(best)];
+  if (rate >= LOOK_RATE) return [...toBest(history), rateEntry(slower(manifest, settings, rate), why)];
+  return [endEntry("diverged", `the loss rises at any rate; ${manifest.job.rule} steps cannot lower it`)];
 }

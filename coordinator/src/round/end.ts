@@ -1,5 +1,5 @@
-/** When a job is over before its last step, by the rules of its job file. Pure. */
-import { evaluationsHere, type History, isAsGood, lowestOf, stepOf } from "@zoswarm/shared/ledger/folds";
+/** When a job is over before its last step, by the rules of its job file, and in which state it ends. Pure. */
+import { type EvaluationPoint, evaluationsHere, type History, isAsGood, lowestOf, stepOf } from "@zoswarm/shared/ledger/folds";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { endEntry, restoreEntry } from "./decisions.ts";
 import type { RoundEffect } from "./state.ts";
@@ -20,7 +20,20 @@ export function endOf({ job, objective }: Manifest, history: History): RoundEffe
   const since = history.evaluations.filter(({ step }) => step > Math.max(best.step, lastTrial)).length;
   if (patience === null || since < patience || history.settings?.probing === true) return [];
   const why = `no lower held-out loss in ${since} evaluations; the lowest was ${best.loss.toPrecision(4)}, after step ${best.step + 1}`;
-  // A job whose course is chosen ends in its best state.
-  const back = job.rate === null && best.step !== stepOf(history.branch) ? [restoreEntry(best)] : [];
-  return [...back, endEntry("patience", why)];
+  return [endEntry("patience", why)];
 }
+
+/** Where a job ends whose course is chosen: in the state that reached its target, else in its best one; nothing where the ledger stands at it. */
+export function toLast({ job, objective }: Manifest, history: History): RoundEffect[] {
+  if (job.rate !== null) return [];
+  const { target } = job.stop;
+  const isGood = ({ score }: EvaluationPoint) => target !== null && isAsGood(score, target, objective.metric);
+  const reached = history.ended?.reason === "target" ? evaluationsHere(history).findLast(isGood) : undefined;
+  return restoreTo(history, reached ?? lowestOf(evaluationsHere(history)));
+}
+
+/** Back to the best state that was evaluated, of those that led to the present one. */
+export const toBest = (history: History): RoundEffect[] => restoreTo(history, lowestOf(evaluationsHere(history)));
+
+const restoreTo = (history: History, point: EvaluationPoint | undefined) =>
+  point === undefined || point.step === stepOf(history.branch) ? [] : [restoreEntry(point)];

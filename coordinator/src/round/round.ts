@@ -9,7 +9,8 @@ import type { OpenStep } from "./accept.ts";
 import { commitNext, onDeadline, onResult } from "./answers.ts";
 import { slotsIn } from "./assign.ts";
 import { taskOf } from "./commit.ts";
-import { canBegin, decide, mayOpen, settingsOf, toBest } from "./course.ts";
+import { canBegin, decide, mayOpen, settingsOf } from "./course.ts";
+import { toLast } from "./end.ts";
 import { onTried } from "./probing.ts";
 import { ask, assign, deadlineOf, enlist, mustShare, release } from "./slots.ts";
 import { activeMembers, isDeciding, type Round, type RoundEffect, type RoundEvent } from "./state.ts";
@@ -159,6 +160,8 @@ function openMore({ manifest, replica: { history } }: Round, settings: Settings)
 
 function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffect[] {
   const wasDeciding = isDeciding(round);
+  const { history } = round.replica;
+  const wasProbing = history.settings?.probing === true;
   const { code, effects } = receive(round.replica, bytes, round.commitKey, true);
   if (code !== "applied") throw new Error(`the coordinator's own announcement was not applied: ${code}`);
   const out: RoundEffect[] = [];
@@ -172,6 +175,9 @@ function onAnnounced(round: Round, bytes: Uint8Array, nowMs: number): RoundEffec
       round.phase = "gathering";
     }
   }
+  // What the probe came to is what training sets out from.
+  if (wasProbing && history.settings?.probing === false && evaluationHere(history) === undefined)
+    out.push(...startEvaluation(round, stepOf(history.branch)));
   if (isOver(round)) {
     round.open = [];
     if (round.phase !== "finished") round.phase = "ending";
@@ -219,18 +225,19 @@ function onEvaluated(
   if (descendsFrom(history, step)) round.curvature = curvature;
   if (!Number.isFinite(loss)) {
     round.notFinite = step;
-    // After the last step there is no other rate to go on with.
-    const last = round.phase === "ending" && history.ended === null && descendsFrom(history, step) ? toBest(history) : [];
-    return last.length > 0 ? last : [...takeCourse(round), ...endIfDone(round)];
+    return [...takeCourse(round), ...endIfDone(round)];
   }
   return [{ kind: "announce", entry: { kind: "evaluation", step, stateHash, loss, score, examples }, task: null }];
 }
 
-/** The job is over when its last state's evaluation stands in the ledger, or was found to be no number. */
+/** The job is over when its last state's evaluation stands in the ledger, or was found to be no number, and the ledger is where it shall end. */
 function endIfDone(round: Round): RoundEffect[] {
   const { history } = round.replica;
-  const isEvaluated = evaluationHere(history) !== undefined || (history.ended !== null && round.notFinite === stepOf(history.branch));
-  if (round.phase !== "ending" || round.evaluating.size > 0 || !isEvaluated) return [];
+  const isEvaluated = evaluationHere(history) !== undefined || round.notFinite === stepOf(history.branch);
+  if (round.phase !== "ending" || round.evaluating.size > 0 || !isEvaluated || isDeciding(round)) return [];
+  const back = toLast(round.manifest, history);
+  round.decided = history.decisions.length + back.length;
+  if (back.length > 0) return back;
   round.phase = "finished";
   const here = [...round.members.values()].filter(({ state }) => state !== "gone");
   return [

@@ -2,7 +2,7 @@
  * How a chosen rate changes while the job runs, from the ledger's held-out evaluations alone: shorter steps once progress no longer pays
  * for the noise that steps bring, and back to the best state with shorter steps where the loss rises. Pure.
  */
-import type { EvaluationPoint } from "@zoswarm/shared/ledger/folds";
+import { type EvaluationPoint, lowestOf } from "@zoswarm/shared/ledger/folds";
 import { SHARE_OF_BEST } from "./probe.ts";
 
 /** Evaluations in a row above the best one, beyond the noise, that count as divergence. */
@@ -47,14 +47,15 @@ export function lossNoise(points: readonly { loss: number }[]): number {
 }
 
 /**
- * What to change, given the held-out evaluations made with this course, oldest first; null where nothing. A step gains
+ * What to change, given the held-out evaluations made with this course, oldest first, and the one of the state that it set out from or of
+ * the nearest before that; null where nothing. A step gains
  * slope x rate - cost, with a cost that grows with the square of the rate: so it gains most at rate x (1 + gain / cost) / 2, which is what
  * it has where gain and cost are equal, and half of it where there is no gain.
  */
-export function turnOf(course: Course, points: readonly EvaluationPoint[]): Turn | null {
-  const best = points.reduce<EvaluationPoint | null>((least, one) => (least === null || one.loss < least.loss ? one : least), null);
+export function turnOf(course: Course, points: readonly EvaluationPoint[], start?: EvaluationPoint): Turn | null {
+  const best = lowestOf(start === undefined ? points : [start, ...points]);
   const last = points.at(-1);
-  if (best === null || last === undefined || points.length < 2) return null;
+  if (best === undefined || last === undefined) return null;
   const noise = lossNoise(points);
   const newest = points.slice(-RISES);
   if (newest.length === RISES && newest.every(({ loss }) => loss > best.loss + SIGMAS * noise))

@@ -25,6 +25,21 @@ describe("after the probe", () => {
     expect(game.job.round.open.map(({ task }) => task.step)).toEqual([best + 3]);
   });
 
+  it("what the probe came to is evaluated, and where the loss only rises from there it is what the ledger goes back to", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 2 });
+    const { rate } = game.history().settings as Settings;
+    const from = stepOf(game.history().branch);
+    expect(game.history().evaluations.at(-1)).toMatchObject({ step: from, loss: game.losses.get(from) });
+    for (const loss of [0.8, 0.9, 0.95]) {
+      expect(game.history().settings?.rate).toBe(rate);
+      game.answer();
+      game.losses.set(game.history().lastStep, loss);
+      game.evaluate();
+    }
+    expect(stepOf(game.history().branch)).toBe(from);
+    expect(game.history().settings?.rate).toBe(rate / 2);
+  });
+
   it("so does one that is no number, also where it comes while a commit is on its way, or behind it", () => {
     for (const late of [false, true]) {
       const game = probed({ ...PINNED, evaluateEvery: 1 });
@@ -97,12 +112,12 @@ describe("after the probe", () => {
       game.losses.set(game.history().lastStep, lowest + 1e-4 * (n % 2));
       game.evaluate();
     }
-    expect(game.kinds().slice(-2)).toEqual(["restore", "end"]);
+    expect(game.kinds().slice(-2)).toEqual(["end", "restore"]);
     expect(game.history().ended).toMatchObject({ reason: "patience", why: expect.stringContaining(`after step ${best + 1}`) });
     expect([stepOf(game.history().branch), game.job.round.phase]).toEqual([best, "finished"]);
-    // A crash between the two: the end follows, and no other restore.
+    // A crash between the two: the restore follows, and no other end.
     const again = play({ ...PINNED, evaluateEvery: 1, stop }, { ledger: game.job.ledger.slice(0, -1), pem: game.job.pem });
-    expect(again.kinds().slice(-2)).toEqual(["restore", "end"]);
+    expect(again.kinds().slice(-2)).toEqual(["end", "restore"]);
     expect(again.job.round.phase).toBe("finished");
   });
 
@@ -117,13 +132,49 @@ describe("after the probe", () => {
     expect([stepOf(game.history().branch), game.job.round.phase]).toEqual([best, "finished"]);
   });
 
+  it("the last state is left for the best one, whether steps or forward passes have come to their end", () => {
+    for (const told of [{ steps: 20 }, { stop: { target: null, patience: null, forwards: 20 * 16 } }]) {
+      const game = probed({ ...PINNED, estimator: "one-sided", evaluateEvery: 3, ...told });
+      while (game.history().lastStep < 12) game.turn();
+      const best = game.history().evaluations.at(-1)?.step as number;
+      const lowest = game.losses.get(best) as number;
+      for (let n = 0; n < 20 && game.job.round.phase !== "finished"; n++) {
+        game.answer();
+        game.losses.set(game.history().lastStep, lowest + 1e-4);
+        game.evaluate();
+      }
+      expect(game.job.round.phase).toBe("finished");
+      expect([game.history().lastStep, stepOf(game.history().branch), game.kinds().at(-1)]).toEqual([19, best, "restore"]);
+      // And so it is found by a restart, also by one that comes before the restore.
+      for (const ledger of [game.job.ledger, game.job.ledger.slice(0, -1)]) {
+        const again = play({ ...PINNED, estimator: "one-sided", evaluateEvery: 3, ...told }, { ledger, pem: game.job.pem });
+        expect([stepOf(again.history().branch), again.job.round.phase]).toEqual([best, "finished"]);
+      }
+    }
+  });
+
+  it("a target that was reached is where the job ends, though steps behind it have left it and another state has a lower loss", () => {
+    const stop = { target: 9, patience: null, forwards: null };
+    const game = probed({ ...PINNED, evaluateEvery: 1, staleness: 1, stop });
+    game.turn();
+    game.answer();
+    game.answer();
+    const [reached, behind] = [...game.job.round.evaluating] as [number, number];
+    expect(behind).toBe(reached + 1);
+    const evaluated = { kind: "evaluated" as const, stateHash: game.job.round.manifest.stateHash, examples: 2, curvature: null, nowMs: 0 };
+    game.job.feed({ ...evaluated, step: reached, loss: game.here(), score: 9 });
+    expect(game.history().ended?.reason).toBe("target");
+    game.job.feed({ ...evaluated, step: behind, loss: 0.01, score: 1 });
+    expect([stepOf(game.history().branch), game.job.round.phase]).toEqual([reached, "finished"]);
+  });
+
   it("one that its budget ends in such a state is over all the same", () => {
     const game = probed({ ...PINNED, evaluateEvery: 50, stop: { target: null, patience: null, forwards: 40 * 32 } });
     for (let n = 0; n < 60 && game.history().ended === null; n++) game.answer();
     expect(game.history().ended?.reason).toBe("forwards");
     game.losses.set(game.history().lastStep, Number.NaN);
     game.evaluate();
-    expect(game.job.round.phase).toBe("finished");
+    expect([game.kinds().at(-1), game.job.round.phase]).toEqual(["restore", "finished"]);
   });
 
   it("a restart steers by the ledger's evaluations, and shortens steps only when it knows the curvature again", () => {

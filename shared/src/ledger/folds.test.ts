@@ -242,7 +242,7 @@ test("forward passes are those behind committed slots: two for each where the ta
   expect(history.forwards).toBe(9);
 });
 
-test("after an end nothing moves and nothing is asked for; evaluations, rosters and a new epoch still stand", () => {
+test("after an end nothing is trained and nothing is asked for; evaluations, a restore, rosters and a new epoch still stand", () => {
   const { chain, history, add } = ledger();
   const end: Entry = { kind: "end", reason: "forwards", why: "" };
   for (const step of [0, 1]) add(rateOf(), taskOf(step));
@@ -254,17 +254,19 @@ test("after an end nothing moves and nothing is asked for; evaluations, rosters 
   const refused: [Entry | null, Task?][] = [
     [commitOf(1)],
     [rateOf()],
-    [restoreOf(0)],
+    [restoreOf(0), taskOf(1)],
+    [restoreOf(7)],
     [end],
     [null, taskOf(1)],
     [evaluationOf(0), taskOf(1)],
   ];
   for (const [entry, task] of refused) {
     const kept = structuredClone(history);
-    expect(codeOf(extend(history, chain.branch().next(entry, task ?? null)))).toBe("after-end");
+    const code = entry?.kind === "restore" && task === undefined ? "unknown-restore" : "after-end";
+    expect(codeOf(extend(history, chain.branch().next(entry, task ?? null)))).toBe(code);
     expect(structuredClone(history)).toEqual(kept);
   }
-  for (const entry of [evaluationOf(0), rosterOf("ada")]) expect(codeOf(add(entry))).toBe("ok");
+  for (const entry of [evaluationOf(0), restoreOf(-1), rosterOf("ada")]) expect(codeOf(add(entry))).toBe("ok");
   expect(codeOf(add({ kind: "epoch", epoch: 1 }, null, 1))).toBe("ok");
   expect(codeOf(add(commitOf(1), null, 1))).toBe("after-end");
 });

@@ -130,9 +130,9 @@ function keepsEpoch(history: History, { entry, epoch }: Pick<Announcement, "entr
   return entry?.kind === "epoch" ? entry.epoch === epoch && epoch > history.epoch : epoch === history.epoch;
 }
 
-const VALID_AFTER_END: readonly Entry["kind"][] = ["evaluation", "roster", "epoch"];
+const VALID_AFTER_END: readonly Entry["kind"][] = ["evaluation", "restore", "roster", "epoch"];
 
-/** Nothing moves a state or asks for losses once the job has ended. */
+/** Nothing is trained and no loss is asked for once the job has ended; it may go back to an earlier state. */
 function keepsEnd({ ended }: History, { entry, task }: Pick<Announcement, "entry" | "task">): boolean {
   if (ended === null) return entry?.kind !== "end" || task === null;
   return task === null && (entry === null || VALID_AFTER_END.includes(entry.kind));
