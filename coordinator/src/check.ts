@@ -81,7 +81,7 @@ async function measure(folder: JobFolder, made: Made, evaluator: Evaluator): Pro
   const { loss, score } = await evaluator.call("evaluate", { batch: job.batch });
   const evaluationSeconds = (performance.now() - fromMs) / 1000;
   const step = await measureStep(manifest, jobId, evaluator, blobs);
-  const settings = firstSettings(job);
+  const settings = firstSettings(manifest);
   const { commit, signal } = commitOf(manifest, settings, [], step.open, () => "check");
   await evaluator.call("replay", { commits: [commit] });
   const { key } = readCommitKey(createCommitKey().privatePem);
@@ -113,7 +113,7 @@ async function measure(folder: JobFolder, made: Made, evaluator: Evaluator): Pro
 /** The first step's open answers: a few directions of every group, shared fairly. */
 async function measureStep(manifest: Manifest, jobId: string, evaluator: Evaluator, blobs: BlobFiles) {
   const { job, objective } = manifest;
-  const task = taskOf(manifest, 0, firstSettings(job));
+  const task = taskOf(manifest, 0, firstSettings(manifest));
   const index = decodeIndex(Uint8Array.from(await readFile(blobs.path(manifest.examples.id))));
   const open = { task, total: slotsOf(task.groups), answers: new Map<number, Answer>() };
   const before = await evaluator.call("stats", null);
@@ -139,7 +139,8 @@ async function measureStep(manifest: Manifest, jobId: string, evaluator: Evaluat
   return { open, measured, seconds: after.busySeconds - before.busySeconds, forwards: after.forwards - before.forwards };
 }
 
-function warningsOf({ job, objective, tensors }: Manifest, made: Made, { loss, signal }: { loss: number; signal: number }): string[] {
+function warningsOf(manifest: Manifest, made: Made, { loss, signal }: { loss: number; signal: number }): string[] {
+  const { job, objective, tensors } = manifest;
   const warnings = [...made.doubts, "volunteers download the training data and can read it: launch only what they may see"];
   const share = made.truncated / (made.trainRows + made.heldoutRows);
   if (share > 0.05)
@@ -162,7 +163,7 @@ function warningsOf({ job, objective, tensors }: Manifest, made: Made, { loss, s
       `the loss before training is ${loss.toFixed(2)}, far above guessing (${Math.log(objective.classes).toFixed(2)}): are the labels in the model's order?`,
     );
   // Spec 7: delta / v_rms, v being about the rate times the square root of a group's directions.
-  const move = job.rate === null ? Number.POSITIVE_INFINITY : job.rate * Math.sqrt(2 ** firstSettings(job).directionsLog2);
+  const move = job.rate === null ? Number.POSITIVE_INFINITY : job.rate * Math.sqrt(2 ** firstSettings(manifest).directionsLog2);
   const coarse = tensors.filter(({ q, gain }) => job.rule === "normalised" && 2 ** -q > 2 * move * 2 ** gain);
   if (coarse.length > 0)
     warnings.push(

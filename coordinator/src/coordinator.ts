@@ -21,6 +21,7 @@ import { eitherBlobs } from "@zoswarm/shared/store/blobs";
 import type { LoadedJob } from "./load.ts";
 import { ENTRY_BYTES, refuseFull } from "./room.ts";
 import { settingsOf, USUAL } from "./round/course.ts";
+import { movesByJumps } from "./round/jumps.ts";
 import { reduce } from "./round/round.ts";
 import { activeMembers, type Round, type RoundEffect, type RoundEvent } from "./round/state.ts";
 import { CURVATURE_BY } from "./round/steer.ts";
@@ -172,11 +173,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     // All calls stand in the evaluator's queue before any later commit: they see the state after `step`.
     if (snapshots.due(step, snapshotEvery)) orFail(keepSnapshot(step));
     const isSteered = manifest.job.rate === null;
+    const bends = isSteered && !movesByJumps(manifest.objective);
     const epsilonLog2 = settingsOf(manifest, history)?.epsilonLog2 ?? USUAL.epsilonLog2;
     const [evaluation, hashed, bent] = await Promise.all([
       evaluator.call("evaluate", { batch: manifest.job.batch }),
       evaluator.call("stateHash", null),
-      isSteered ? evaluator.call("curvature", { step: Math.max(0, step), epsilonLog2, ...CURVATURE_BY }) : null,
+      bends ? evaluator.call("curvature", { step: Math.max(0, step), epsilonLog2, ...CURVATURE_BY }) : null,
     ]);
     evalForwards += evaluation.forwards + (bent?.forwards ?? 0);
     stateHash = hashed.stateHash;

@@ -21,6 +21,7 @@ import type { Key, TensorSpec } from "@zoswarm/shared/zo/lattice";
 import type { Fault } from "./folder.ts";
 import type { JobFile } from "./jobfile.ts";
 import { USUAL } from "./round/course.ts";
+import { JUMPS_EPSILON_LOG2, movesByJumps } from "./round/jumps.ts";
 import { type Feature, signatureOf } from "./signature.ts";
 
 export interface BuiltGraph {
@@ -60,7 +61,8 @@ export function buildGraph(
   if (!headed.ok) return headed;
   const asked = objectiveOf(job, headed.name, headed.model, { tokenizer, reward });
   if (!asked.ok) return asked;
-  const { epsilonLog2 = USUAL.epsilonLog2, gains } = job;
+  const isJumpy = job.rate === undefined && movesByJumps(asked.objective);
+  const { epsilonLog2 = isJumpy ? JUMPS_EPSILON_LOG2 : USUAL.epsilonLog2, gains } = job;
   const coarse = refuseEpsilon(headed.model, epsilonLog2 + Math.max(0, ...gains.map(({ gain }) => gain)));
   if (coarse !== undefined) return coarse;
   const adapted = withAdapters(headed.model, job, seed);

@@ -117,7 +117,7 @@ describe.skipIf(!has)("stories260K, a decoder", () => {
     expect(exported.errors.join("\n")).toMatch(/is a weight of 4 bits, too coarse .+ export the adapter/);
   });
 
-  it("learns what its launcher's program rewards, where the volunteer allows it", async () => {
+  it("learns what its launcher's program rewards, where the volunteer allows it, with nothing set", async () => {
     const rows = Array.from({ length: 48 }, (_, i) => ({
       text: `Once upon a time there was a ${["dog", "cat", "girl", "boy"][i % 4]} number ${i}.`,
     }));
@@ -128,11 +128,11 @@ describe.skipIf(!has)("stories260K, a decoder", () => {
     );
     const job = {
       ...{ model, tokenizer: tokenizer(), train: "prompts.jsonl", heldout: { share: 0.25 }, objective: "reward", reward: "reward.js" },
-      ...{ generate: { tokens: 12 }, maxTokens: 32, steps: 20, rate: 2e-3, epsilonLog2: -6, directionsLog2: 4, batch: 12 },
+      ...{ generate: { tokens: 12 }, maxTokens: 32, directionsLog2: undefined, evaluateEvery: 4, stop: { forwards: 640 }, batch: 12 },
     };
     const trained = await train(job, ["--allow-rewards"]);
     expect(trained.metric).toBe("reward");
-    expect(trained.endScore).toBeGreaterThan(trained.startScore);
+    expect(trained.endScore).toBeGreaterThan(1.1 * trained.startScore);
     expect(trained.endLoss).toBeCloseTo(-trained.endScore, 9);
   });
 });

@@ -240,7 +240,7 @@ export function startCoordinator(sim: Sim, disk: Disk, run: string, takesOver: b
   function takeOver(): void {
     const epoch = history.epoch + (mutation?.noEpoch === true ? 0 : 1);
     const entry =
-      mutation?.noEpoch === true ? { kind: "rate" as const, ...firstSettings(manifest.job), why: "" } : { kind: "epoch" as const, epoch };
+      mutation?.noEpoch === true ? { kind: "rate" as const, ...firstSettings(manifest), why: "" } : { kind: "epoch" as const, epoch };
     const { bytes, seq, hash } = createAnnouncement({ jobId, epoch, seq: tip.seq, prevHash: tip.hash, entry, task: null }, commitKey.key);
     world.note("coordinator", `takes over at ${seq} as epoch ${epoch}`);
     disk.append(seq, bytes, life, () => {

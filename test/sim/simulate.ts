@@ -288,7 +288,7 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
       });
       recurring(faults.floodEveryMs, () => random.pick(places).process?.flood());
     },
-    limitMs: faults.untilMs + boundMs(scenario, firstSettings(manifest.job)),
+    limitMs: faults.untilMs + boundMs(scenario, firstSettings(manifest)),
     isOver: () => coordinator?.round.phase === "finished" && places.every(({ process }) => process?.finished === true && process.isIdle()),
     deaths: () => deaths,
     describe: () =>

@@ -2,11 +2,12 @@
  * The job's course: what its steps are made with, and when it is over. Pure: each decision is an entry of the ledger. What a probe has
  * seen and what the newest evaluation says of the curvature are not: after a restart a probe begins again, and steering waits for an evaluation.
  */
-import { descendsFrom, evaluationsHere, type History, type Settings } from "@zoswarm/shared/ledger/folds";
+import { descendsFrom, type EvaluationPoint, evaluationsHere, type History, type Settings } from "@zoswarm/shared/ledger/folds";
 import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { lengthShare } from "@zoswarm/shared/zo/estimate";
 import { endEntry, figure, rateEntry } from "./decisions.ts";
 import { endOf, toBest } from "./end.ts";
+import { isPlateau, jumpsRate, jumpsWhy, movesByJumps, PLATEAU } from "./jumps.ts";
 import { LOOK_RATE } from "./probe.ts";
 import { beginProbe, leadProbe } from "./probing.ts";
 import { directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
@@ -24,16 +25,16 @@ export function settingsOf({ job }: Manifest, { settings }: Pick<History, "setti
 /** What a step is measured with where a job file says nothing of it. */
 export const USUAL = { epsilonLog2: -10, groups: 1, directionsLog2: 4 } as const;
 
-/** What a job begins with that leaves the choice, as far as it leaves it: its probe's first look. */
-export function firstSettings({ rate, epsilonLog2, groups, directionsLog2 }: Manifest["job"]): Settings {
-  return {
-    rate: rate ?? LOOK_RATE,
-    epsilonLog2: epsilonLog2 ?? USUAL.epsilonLog2,
-    groups: groups ?? USUAL.groups,
-    directionsLog2: directionsLog2 ?? USUAL.directionsLog2,
-    probing: rate === null,
-    reference: null,
-  };
+/** What a job begins with that leaves the choice, as far as it leaves it, with so many workers: its probe's first look, if there is one. */
+export function firstSettings(manifest: Manifest, workers = 1): Settings {
+  const { job, objective } = manifest;
+  const size = probingSize(workers, job);
+  const usual = { ...size, probing: false, reference: null };
+  if (job.rate === null && movesByJumps(objective)) {
+    const epsilonLog2 = epsilonFor(manifest, LOOK_RATE, directionsOf(size));
+    return { ...usual, rate: jumpsRate(epsilonLog2, directionsOf(size)), epsilonLog2 };
+  }
+  return { ...usual, rate: job.rate ?? LOOK_RATE, epsilonLog2: job.epsilonLog2 ?? USUAL.epsilonLog2, probing: job.rate === null };
 }
 
 /** Whether the initial state is evaluated and workers are ready: at first as many as are waited for, then any. */
@@ -53,13 +54,13 @@ export function decide(round: Round): RoundEffect[] {
   if (end.length > 0 || manifest.job.rate !== null) return end;
   const { settings } = history;
   if (settings !== null && !settings.probing) return steer(round, settings);
+  const first = firstSettings(manifest, activeMembers(round).length);
+  if (!first.probing) return canBegin(round) ? [rateEntry(first, jumpsWhy(manifest.objective))] : [];
   if (round.probe === null && (settings !== null || canBegin(round))) {
     const again = beginProbe(round);
     if (again.length > 0) return again;
   }
-  if (round.probe === null || !canBegin(round)) return [];
-  const first = { ...firstSettings(manifest.job), ...probingSize(activeMembers(round).length, manifest.job) };
-  return leadProbe(round, round.probe, settings ?? first);
+  return round.probe !== null && canBegin(round) ? leadProbe(round, round.probe, settings ?? first) : [];
 }
 
 /** Whether the next step may open: it is known what it is made with, and in a probe that was chosen by what the one before it did. */
@@ -68,31 +69,49 @@ export function mayOpen({ manifest, probe, replica: { history } }: Round): boole
   return settings !== null && (!settings.probing || (probe?.isChosen === true && probe.awaited === null));
 }
 
-/** A swarm that would want this many times the directions, or as many fewer, gets another size. */
-const RESIZE = 4;
-
 /** Whether steps should be shorter, go back, or have another size. */
 function steer(round: Round, settings: Settings): RoundEffect[] {
-  const { manifest, replica, notFinite, curvature } = round;
+  const { manifest, replica, notFinite } = round;
   const { history } = replica;
   if (notFinite !== null && descendsFrom(history, notFinite))
     return goBack(round, settings, `the held-out loss after step ${notFinite + 1} is no number: back to the best state with half the rate`);
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
-  const from = evaluationsHere(history).findLast(({ step }) => step <= since);
-  const directions = directionsOf(settings);
+  const turned = movesByJumps(manifest.objective) ? flatten(round, settings, since) : turn(round, settings, points, since);
+  return turned.length > 0 ? turned : resize(round, settings, points);
+}
+
+/** Steps of half the length where a measure that moves by jumps becomes no better. */
+function flatten({ manifest, replica: { history } }: Round, settings: Settings, since: number): RoundEffect[] {
+  if (!isPlateau(evaluationsHere(history), since)) return [];
+  const why = `no better ${manifest.objective.measure} in ${PLATEAU} evaluations: half the length`;
+  return [rateEntry(slower(manifest, settings, settings.rate / 2), why)];
+}
+
+/** Shorter steps, or back, by the losses of the evaluations since the decision before step `since`. */
+function turn(round: Round, settings: Settings, points: readonly EvaluationPoint[], since: number): RoundEffect[] {
+  const { manifest, replica, curvature } = round;
+  const from = evaluationsHere(replica.history).findLast(({ step }) => step <= since);
   const rate = lengthOf(round, settings);
-  const turn = turnOf({ rate: rate ?? settings.rate, directions, curvature: rate === null ? null : curvature }, points, from);
+  const course = { rate: rate ?? settings.rate, directions: directionsOf(settings), curvature: rate === null ? null : curvature };
+  const turn = turnOf(course, points, from);
   if (turn?.kind === "back") {
     const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;
     return goBack(round, settings, why);
   }
-  if (turn?.kind === "shorter") {
-    const progress = `${turn.gain < 0 ? "rises" : "falls"} by ${figure(Math.abs(turn.gain))} a step`;
-    const why = `the held-out loss ${progress}, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
-    return [rateEntry(slower(manifest, settings, settings.rate * turn.share), why)];
-  }
-  // Only where the ledger has grown by an evaluation: a swarm that flickers must not.
+  if (turn?.kind !== "shorter") return [];
+  const progress = `${turn.gain < 0 ? "rises" : "falls"} by ${figure(Math.abs(turn.gain))} a step`;
+  const why = `the held-out loss ${progress}, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
+  return [rateEntry(slower(manifest, settings, settings.rate * turn.share), why)];
+}
+
+/** A swarm that would want this many times the directions, or as many fewer, gets another size. */
+const RESIZE = 4;
+
+/** Another size, only where the ledger has grown by an evaluation: a swarm that flickers must not change it each time. */
+function resize(round: Round, settings: Settings, points: readonly EvaluationPoint[]): RoundEffect[] {
+  const { manifest } = round;
+  const directions = directionsOf(settings);
   const swarm = points.length > 0 ? swarmOf(round, directions) : null;
   if (swarm === null) return [];
   const size = sizeFor(swarm, manifest.job);

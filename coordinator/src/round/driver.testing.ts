@@ -75,13 +75,18 @@ export interface Driver {
 
 /** A round whose initial state is evaluated. */
 export function drive(
-  { staleness = 0, ...job }: Partial<Manifest["job"]> & { staleness?: number } = {},
+  {
+    staleness = 0,
+    measure = "loss",
+    ...job
+  }: Partial<Manifest["job"]> & { staleness?: number; measure?: Manifest["objective"]["measure"] } = {},
   waitFor = 1,
   ledger: readonly Uint8Array[] = [],
   pem = createCommitKey().privatePem,
 ): Driver & { pem: string } {
   const { key, publicHex } = readCommitKey(pem);
-  const manifest = { ...manifestOf(publicHex, job), staleness };
+  const usual = manifestOf(publicHex, job);
+  const manifest = { ...usual, staleness, objective: { ...usual.objective, measure } };
   const jobId = sha256Hex(manifestBytes(manifest));
   const round = createRound(manifest, jobId, key, waitFor);
   for (const bytes of ledger) receive(round.replica, bytes, key, true);

@@ -10,6 +10,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { CENTRE_MIN } from "@zoswarm/shared/zo/estimate";
 import { effectiveExponents } from "@zoswarm/shared/zo/lattice";
 import { figure } from "./decisions.ts";
+import { JUMPS_EPSILON_LOG2, jumpsShare, movesByJumps } from "./jumps.ts";
 import { medianOf } from "./pace.ts";
 import { activeMembers, type Round } from "./state.ts";
 
@@ -76,7 +77,8 @@ export function shareOfRate(directions: number): number {
 /** Steps of another size: longer or shorter as far as that is worth it, and measured as far away as they are long. */
 export function resized(settings: Settings, size: Size, manifest: Manifest): Settings {
   const [was, is] = [directionsOf(settings), directionsOf(size)];
-  const rate = (settings.rate * shareOfRate(is)) / shareOfRate(was);
+  const share = movesByJumps(manifest.objective) ? jumpsShare(was, is) : shareOfRate(is) / shareOfRate(was);
+  const rate = settings.rate * share;
   return { ...settings, ...size, rate, epsilonLog2: epsilonFor(manifest, rate, is) };
 }
 
@@ -85,9 +87,10 @@ const EPSILON_LOG2_MIN = -12;
 const EPSILON_LOG2_MAX = -7;
 
 /** Directions are followed about as far as a step moves, within what the lattice holds (spec 1). */
-export function epsilonFor({ job, tensors }: Manifest, rate: number, directions: number): number {
+export function epsilonFor({ job, objective, tensors }: Manifest, rate: number, directions: number): number {
   if (job.epsilonLog2 !== null) return job.epsilonLog2;
   const { min, max } = effectiveExponents(tensors);
+  if (movesByJumps(objective)) return Math.min(Math.max(JUMPS_EPSILON_LOG2, -min), 20 - max);
   return Math.min(Math.max(Math.round(Math.log2(rate * Math.sqrt(directions))), EPSILON_LOG2_MIN, -min), EPSILON_LOG2_MAX, 20 - max);
 }
 

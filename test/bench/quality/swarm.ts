@@ -153,7 +153,8 @@ export async function runSwarm({
   async function work(): Promise<void> {
     for (const open of round.open)
       for (const [peerId, slots] of open.asked) {
-        const id = `${open.task.step} ${peerId}`;
+        // Not by its step: one that a restore has dropped is announced again under the same number.
+        const id = `${open.head} ${peerId}`;
         const begun = started.get(id) ?? new Set();
         started.set(id, begun);
         const fresh = [...slots].filter((slot) => !begun.has(slot));
