@@ -16,7 +16,12 @@ import { type Lab, openLab } from "./lab.ts";
 import { automatic, fixed, last, type Method, mean, mezo, type Run, reached, withoutGains } from "./methods.ts";
 import { openPlain, type Plain } from "./mezo.ts";
 
-const MEZO_RATES: Record<JobName, readonly number[]> = { lm: [5e-5, 1e-4, 2e-4], demo: [1.6e-5, 6.4e-5, 2.56e-4], lora: [1e-4], words: [1e-4] };
+const MEZO_RATES: Record<JobName, readonly number[]> = {
+  lm: [5e-5, 1e-4, 2e-4],
+  demo: [6.4e-5, 2.56e-4, 1.024e-3, 4.096e-3],
+  lora: [1e-4],
+  words: [1e-4],
+};
 /** For a sum of projected gradients, and for normalised ones: of short grids by hand (shared/spec/training.md). */
 const RATES: Record<JobName, { plain: number; normalised: number }> = {
   lm: { plain: 1e-4, normalised: 4e-4 },
