@@ -10,7 +10,7 @@ import { endOf, toBest } from "./end.ts";
 import { isPlateau, jumpsRate, jumpsWhy, movesByJumps, PLATEAU } from "./jumps.ts";
 import { LOOK_RATE } from "./probe.ts";
 import { beginProbe, leadProbe } from "./probing.ts";
-import { directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
+import { directionsFor, directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
 import { activeMembers, type Round, type RoundEffect } from "./state.ts";
 import { turnOf } from "./steer.ts";
 
@@ -115,8 +115,9 @@ function resize(round: Round, settings: Settings, points: readonly EvaluationPoi
   const swarm = points.length > 0 ? swarmOf(round, directions) : null;
   if (swarm === null) return [];
   const size = sizeFor(swarm, manifest.job);
-  const wanted = directionsOf(size);
-  if (Math.max(wanted / directions, directions / wanted) < RESIZE) return [];
+  const wanted = directionsFor(swarm, manifest.job);
+  // Of a step's time little is overhead, which is told by the difference: a small one must not go back and forth.
+  if (directionsOf(size) === directions || Math.max(wanted / directions, directions / wanted) < RESIZE) return [];
   return [rateEntry(resized(settings, size, manifest), `the swarm has changed. ${sizeWords(manifest, swarm, size)}`)];
 }
 

@@ -200,7 +200,11 @@ describe("size", () => {
     const before = game.history().settings as Settings;
     for (let n = 0; n < 5; n++) game.turn([A]);
     const crowd = [A, ...Array.from({ length: 31 }, (_, i) => `12D3KooWC${"ABCDEFGHJKLMNPQRSTUVWXYZabcdefgh"[i]}${"C".repeat(18)}`)];
-    for (const one of crowd.slice(1)) game.job.join(one);
+    // Twelve want 99 directions, and would get 128 from the beginning: not reason enough.
+    for (const one of crowd.slice(1, 12)) game.job.join(one);
+    for (let n = 0; n < 10; n++) game.turn(crowd.slice(0, 12));
+    expect(game.job.round.open.map(({ total }) => total)).toEqual([32]);
+    for (const one of crowd.slice(12)) game.job.join(one);
     for (let n = 0; n < 30; n++) game.turn(crowd);
     const sizes = game.rates().filter(({ probing, why }) => !probing && why.startsWith("the swarm has changed"));
     expect(sizes).toHaveLength(1);

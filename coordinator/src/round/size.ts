@@ -37,11 +37,14 @@ export type Size = Pick<Settings, "groups" | "directionsLog2">;
 
 export const directionsOf = ({ groups, directionsLog2 }: Size): number => groups * 2 ** directionsLog2;
 
-/** The size of a step for a swarm, as far as the job file leaves it open. */
-export function sizeFor({ workers, speed, overhead }: Swarm, job: Manifest["job"]): Size {
+/** The directions of a step that suit a swarm and a budget. */
+export function directionsFor({ workers, speed, overhead }: Swarm, job: Manifest["job"]): number {
   const fastest = Math.sqrt(overhead * speed * DIRECTIONS_KNEE);
-  return sizeNear(Math.min(Math.max(fastest, busyAt(workers, job)), affordable(job, STEPS_MIN), DIRECTIONS_MAX), job);
+  return Math.min(Math.max(fastest, busyAt(workers, job)), affordable(job, STEPS_MIN), DIRECTIONS_MAX);
 }
+
+/** The size of a step for a swarm, as far as the job file leaves it open. */
+export const sizeFor = (swarm: Swarm, job: Manifest["job"]): Size => sizeNear(directionsFor(swarm, job), job);
 
 /** The size of a probe's steps, of which it has few: everybody there measures, where the budget is large enough for it. */
 export function probingSize(workers: number, job: Manifest["job"]): Size {
