@@ -206,6 +206,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     if (stateHash !== stated) throw new Error(`the state restored to step ${step} has the hash ${stateHash}, the ledger states ${stated}`);
   }
 
+  /** Once the evaluator stands where the ledger does: a restore may come last. */
+  async function finish(): Promise<void> {
+    stateHash = (await evaluator.call("stateHash", null)).stateHash;
+    done.resolve("finished");
+  }
+
   async function keepSnapshot(step: number): Promise<void> {
     const best = bestOf(history.evaluations, manifest.objective.metric)?.step ?? null;
     const written = await snapshots.write(step, best, (file) => evaluator.call("writeSnapshot", { jobId, step, file }));
@@ -238,7 +244,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
         return void sessions.dismiss(effect.peerId, effect.code, effect.message);
       case "finish":
         absent = [...round.members.values()].some(({ state }) => state === "gone");
-        return done.resolve("finished");
+        return orFail(finish());
       case "stop":
         throw new Error(effect.message);
       case "rewind":

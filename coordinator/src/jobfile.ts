@@ -143,7 +143,7 @@ export const jobFileSchema = z.strictObject({
   rate: settingFields.rate
     .optional()
     .describe(
-      "theta moves by rate x projected gradient along each direction; default: the coordinator finds it by trials, and lowers it as the job goes on",
+      "theta moves by rate x projected gradient along each direction; default: the coordinator finds it by trials where a loss is measured, and lowers it as the job goes on",
     ),
   groups: settingFields.groups
     .optional()
@@ -155,7 +155,9 @@ export const jobFileSchema = z.strictObject({
     ),
   epsilonLog2: settingFields.epsilonLog2
     .optional()
-    .describe("epsilon = 2^epsilonLog2: how far a direction is followed; default: -10, and without `rate` about as far as a step"),
+    .describe(
+      "epsilon = 2^epsilonLog2: how far a direction is followed; default: -10, and without `rate` about as far as a step, or -6 where no loss is measured",
+    ),
   batch: z.int().min(1).max(4096).default(16).describe("examples that every direction of a group is measured on"),
   estimator: z.enum(ESTIMATORS).default("one-sided").describe("loss at theta + epsilon z alone, or at both sides"),
   rule: z

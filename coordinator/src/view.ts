@@ -1,5 +1,5 @@
 /** What the page and the metrics show of a running coordinator: reads of the round and folds of the ledger, never a wait. */
-import { bestOf } from "@zoswarm/shared/ledger/folds";
+import { bestOf, evaluationHere } from "@zoswarm/shared/ledger/folds";
 import type { ResultCode } from "@zoswarm/shared/protocol/codes";
 import { stepsAsked } from "@zoswarm/shared/protocol/manifest";
 import { elementsOf } from "@zoswarm/shared/zo/lattice";
@@ -122,7 +122,7 @@ export function createView(coordinator: Coordinator, around: Surroundings): Show
       majorityBaseline: around.majorityBaseline,
       noiseFloor: settings && NOISE_FLOOR / 2 ** settings.epsilonLog2,
       firstEvaluation: history.evaluations[0] ?? null,
-      lastEvaluation: history.evaluations.at(-1) ?? null,
+      lastEvaluation: evaluationHere(history) ?? history.evaluations.at(-1) ?? null,
       bestEvaluation: bestOf(history.evaluations, objective.metric),
       lastStep: points.at(-1) ?? null,
       dataNotice: "Volunteers download the training data and can read it; the held-out data stays with the coordinator.",

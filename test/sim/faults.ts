@@ -53,6 +53,8 @@ export interface Scenario {
   staleness: number;
   /** The job file gives no rate, nor how many directions a step has. */
   isAutomatic: boolean;
+  /** And its measure moves by jumps: it has no probe. */
+  isJumpy: boolean;
   isSized: boolean;
   /** The job is over after so many forward passes, or so many evaluations without progress, if that comes first. */
   budget: number | null;
@@ -132,7 +134,7 @@ export function drawScenario(random: Random, asked: { workers?: number | undefin
 }
 
 /** A probe needs room, and a swarm that chooses its size would choose one too large to simulate where nothing bounds it. */
-function drawCourse(random: Random): Pick<Scenario, "isAutomatic" | "isSized" | "budget" | "patience" | "holes"> {
+function drawCourse(random: Random): Pick<Scenario, "isAutomatic" | "isJumpy" | "isSized" | "budget" | "patience" | "holes"> {
   const isAutomatic = random.chance(0.3);
   const isSized = isAutomatic && random.chance(0.5);
   const budget = isAutomatic ? random.magnitude(640, 1_500) : random.magnitude(4, 200);
@@ -142,5 +144,6 @@ function drawCourse(random: Random): Pick<Scenario, "isAutomatic" | "isSized" | 
     budget: isSized || random.chance(0.3) ? Math.round(budget) : null,
     patience: random.chance(0.3) ? random.whole(1, 4) : null,
     holes: random.chance(0.3) ? random.magnitude(0.02, 0.3) : 0,
+    isJumpy: isAutomatic && random.chance(0.3),
   };
 }

@@ -112,14 +112,16 @@ function createSwarm(world: World, random: Random, scenario: Scenario, mutation:
   const publicHex = commitKey.verifier.export({ type: "spki", format: "der" }).subarray(12).toString("hex");
   const { key } = objective;
   const tensors = objective.tensors.map((tensor) => ({ ...tensor, shape: [...tensor.shape] }));
+  const usual = manifestOf(publicHex, {
+    ...scenario.job,
+    epsilonLog2: EPSILON_LOG2,
+    rate: scenario.isAutomatic ? null : 0.02,
+    ...(scenario.isSized ? { groups: null, directionsLog2: null, epsilonLog2: null } : {}),
+    stop: { target: null, patience: scenario.patience, forwards: scenario.budget },
+  });
   const manifest: Manifest = {
-    ...manifestOf(publicHex, {
-      ...scenario.job,
-      epsilonLog2: EPSILON_LOG2,
-      rate: scenario.isAutomatic ? null : 0.02,
-      ...(scenario.isSized ? { groups: null, directionsLog2: null, epsilonLog2: null } : {}),
-      stop: { target: null, patience: scenario.patience, forwards: scenario.budget },
-    }),
+    ...usual,
+    objective: { ...usual.objective, measure: scenario.isJumpy ? "accuracy" : "loss" },
     key: [...key],
     staleness: scenario.staleness,
     tensors,

@@ -7,10 +7,10 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import { lengthShare } from "@zoswarm/shared/zo/estimate";
 import { endEntry, figure, rateEntry } from "./decisions.ts";
 import { endOf, toBest } from "./end.ts";
-import { isPlateau, jumpsRate, jumpsWhy, movesByJumps, PLATEAU } from "./jumps.ts";
+import { isPlateau, JUMPS_EPSILON_LOG2, jumpsRate, jumpsWhy, movesByJumps, PLATEAU } from "./jumps.ts";
 import { LOOK_RATE } from "./probe.ts";
 import { beginProbe, leadProbe } from "./probing.ts";
-import { directionsFor, directionsOf, epsilonFor, probingSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
+import { directionsFor, directionsOf, epsilonFor, firstSize, resized, sizeFor, sizeWords, swarmOf } from "./size.ts";
 import { activeMembers, type Round, type RoundEffect } from "./state.ts";
 import { turnOf } from "./steer.ts";
 
@@ -28,10 +28,10 @@ export const USUAL = { epsilonLog2: -10, groups: 1, directionsLog2: 4 } as const
 /** What a job begins with that leaves the choice, as far as it leaves it, with so many workers: its probe's first look, if there is one. */
 export function firstSettings(manifest: Manifest, workers = 1): Settings {
   const { job, objective } = manifest;
-  const size = probingSize(workers, job);
+  const size = firstSize(workers, job);
   const usual = { ...size, probing: false, reference: null };
   if (job.rate === null && movesByJumps(objective)) {
-    const epsilonLog2 = epsilonFor(manifest, LOOK_RATE, directionsOf(size));
+    const epsilonLog2 = epsilonFor(manifest, jumpsRate(JUMPS_EPSILON_LOG2, directionsOf(size)), directionsOf(size));
     return { ...usual, rate: jumpsRate(epsilonLog2, directionsOf(size)), epsilonLog2 };
   }
   return { ...usual, rate: job.rate ?? LOOK_RATE, epsilonLog2: job.epsilonLog2 ?? USUAL.epsilonLog2, probing: job.rate === null };
@@ -60,7 +60,9 @@ export function decide(round: Round): RoundEffect[] {
     const again = beginProbe(round);
     if (again.length > 0) return again;
   }
-  return round.probe !== null && canBegin(round) ? leadProbe(round, round.probe, settings ?? first) : [];
+  if (round.probe === null || !canBegin(round)) return [];
+  // One that begins again does so with whom it has now.
+  return leadProbe(round, round.probe, round.probe.trials.length === 0 ? first : (settings ?? first));
 }
 
 /** Whether the next step may open: it is known what it is made with, and in a probe that was chosen by what the one before it did. */
@@ -77,32 +79,34 @@ function steer(round: Round, settings: Settings): RoundEffect[] {
     return goBack(round, settings, `the held-out loss after step ${notFinite + 1} is no number: back to the best state with half the rate`);
   const since = history.decisions.at(-1)?.afterStep ?? -1;
   const points = history.evaluations.filter(({ step }) => step > since);
-  const turned = movesByJumps(manifest.objective) ? flatten(round, settings, since) : turn(round, settings, points, since);
+  if (history.decisions.at(-1)?.entry.kind === "restore")
+    return goBack(round, settings, "half the rate, which a crash kept from following the way back");
+  const turned = movesByJumps(manifest.objective) ? halveAtPlateau(round, settings, since) : turn(round, settings, points, since);
   return turned.length > 0 ? turned : resize(round, settings, points);
 }
 
 /** Steps of half the length where a measure that moves by jumps becomes no better. */
-function flatten({ manifest, replica: { history } }: Round, settings: Settings, since: number): RoundEffect[] {
-  if (!isPlateau(evaluationsHere(history), since)) return [];
+function halveAtPlateau({ manifest, replica: { history } }: Round, settings: Settings, since: number): RoundEffect[] {
+  if (settings.rate / 2 < LOOK_RATE || !isPlateau(evaluationsHere(history), since)) return [];
   const why = `no better ${manifest.objective.measure} in ${PLATEAU} evaluations: half the length`;
   return [rateEntry(slower(manifest, settings, settings.rate / 2), why)];
 }
 
-/** Shorter steps, or back, by the losses of the evaluations since the decision before step `since`. */
+/** Shorter steps, or back, by the losses of the evaluations since the last decision, which came after step `since`. */
 function turn(round: Round, settings: Settings, points: readonly EvaluationPoint[], since: number): RoundEffect[] {
   const { manifest, replica, curvature } = round;
-  const from = evaluationsHere(replica.history).findLast(({ step }) => step <= since);
+  const start = evaluationsHere(replica.history).findLast(({ step }) => step <= since);
   const rate = lengthOf(round, settings);
   const course = { rate: rate ?? settings.rate, directions: directionsOf(settings), curvature: rate === null ? null : curvature };
-  const turn = turnOf(course, points, from);
-  if (turn?.kind === "back") {
-    const why = `the held-out loss rose from ${figure(turn.from)} to ${figure(turn.loss)}, beyond its noise of ${figure(turn.noise)}: back to the best state with half the rate`;
+  const wanted = turnOf(course, points, start);
+  if (wanted?.kind === "back") {
+    const why = `the held-out loss rose from ${figure(wanted.from)} to ${figure(wanted.loss)}, beyond its noise of ${figure(wanted.noise)}: back to the best state with half the rate`;
     return goBack(round, settings, why);
   }
-  if (turn?.kind !== "shorter") return [];
-  const progress = `${turn.gain < 0 ? "rises" : "falls"} by ${figure(Math.abs(turn.gain))} a step`;
-  const why = `the held-out loss ${progress}, and the noise of a step costs ${figure(turn.cost)}: shorter steps gain more`;
-  return [rateEntry(slower(manifest, settings, settings.rate * turn.share), why)];
+  if (wanted?.kind !== "shorter") return [];
+  const progress = `${wanted.gain < 0 ? "rises" : "falls"} by ${figure(Math.abs(wanted.gain))} a step`;
+  const why = `the held-out loss ${progress}, and the noise of a step costs ${figure(wanted.cost)}: shorter steps gain more`;
+  return [rateEntry(slower(manifest, settings, settings.rate * wanted.share), why)];
 }
 
 /** A swarm that would want this many times the directions, or as many fewer, gets another size. */

@@ -27,9 +27,12 @@ export function endOf({ job, objective }: Manifest, history: History): RoundEffe
 export function toLast({ job, objective }: Manifest, history: History): RoundEffect[] {
   if (job.rate !== null) return [];
   const { target } = job.stop;
+  const evaluations = evaluationsHere(history);
   const isGood = ({ score }: EvaluationPoint) => target !== null && isAsGood(score, target, objective.metric);
-  const reached = history.ended?.reason === "target" ? evaluationsHere(history).findLast(isGood) : undefined;
-  return restoreTo(history, reached ?? lowestOf(evaluationsHere(history)));
+  const reached = history.ended?.reason === "target" ? evaluations.findLast(isGood) : undefined;
+  // Of states that tie, as those of few examples do, the one that has learned longest.
+  const least = lowestOf(evaluations)?.loss;
+  return restoreTo(history, reached ?? evaluations.findLast(({ loss }) => loss === least));
 }
 
 /** Back to the best state that was evaluated, of those that led to the present one. */

@@ -23,7 +23,7 @@ export const jumpsWhy = ({ measure }: Manifest["objective"]): string =>
 /** So many evaluations without a better one are a plateau. */
 export const PLATEAU = 6;
 
-/** Whether steps should have half their length, given the evaluations of the states that led here, and the step of the last decision. */
+/** Whether steps should have half their length, given the evaluations of the states that led here, and after which step the last decision came. */
 export function isPlateau(evaluations: readonly EvaluationPoint[], since: number): boolean {
   const best = lowestOf(evaluations)?.step ?? since;
   return evaluations.filter(({ step }) => step > Math.max(best, since)).length >= PLATEAU;

@@ -73,7 +73,7 @@ export function nextTrial(trials: readonly Trial[]): number | null {
   if (far === climbs.length) return last.rate >= RETREAT * LOOK_RATE ? last.rate / RETREAT : null;
   const worths = worthsOf(climbs.slice(far));
   const newest = worths.pop() as number;
-  // Losses that only move in jumps may show nothing of a short step: that is no reason to end.
+  // A short step may show nothing: that is no reason to end.
   if (newest < 0 || (worths.length > 1 && newest < LEAST_SHARE * meanOf(worths))) return null;
   const next = GROWTH * last.rate;
   // What was too far from the start need not be tried again.

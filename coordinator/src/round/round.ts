@@ -43,7 +43,7 @@ export function reduce(round: Round, event: RoundEvent): RoundEffect[] {
 function onStarted(round: Round, nowMs: number): RoundEffect[] {
   const { history } = round.replica;
   const here = stepOf(history.branch);
-  const isWorthIt = isCheckpoint(round.replica, here) || history.ended !== null;
+  const isWorthIt = isCheckpoint(round.replica, here) || history.ended !== null || isSettingOut(round);
   const effects: RoundEffect[] = isWorthIt && evaluationHere(history) === undefined ? startEvaluation(round, here) : [];
   if (isOver(round)) {
     round.phase = "ending";
@@ -54,6 +54,12 @@ function onStarted(round: Round, nowMs: number): RoundEffect[] {
   const settings = settingsOf(round.manifest, history);
   if (history.open.length > 0 && settings !== null) effects.push(...openMore(round, settings));
   return [...effects, ...takeCourse(round)];
+}
+
+/** Training stands where its probe has left it: that state is what it is measured by. */
+function isSettingOut({ manifest, replica: { history } }: Round): boolean {
+  const isTraining = manifest.job.rate === null && history.settings?.probing === false;
+  return isTraining && history.decisions.at(-1)?.afterStep === history.lastStep;
 }
 
 /** Nothing is trained any more: the last step is committed, or the ledger says so. */

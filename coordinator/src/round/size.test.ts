@@ -2,7 +2,7 @@ import type { Manifest } from "@zoswarm/shared/protocol/manifest";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { manifestOf } from "./driver.testing.ts";
-import { directionsOf, epsilonFor, probingSize, resized, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
+import { directionsOf, epsilonFor, firstSize, resized, shareOfRate, sizeFor, stepSeconds } from "./size.ts";
 
 const OPEN = { rate: null, epsilonLog2: null, groups: null, directionsLog2: null };
 const manifest = (over: Partial<Manifest["job"]> = {}) => manifestOf("ab".repeat(32), { ...OPEN, estimator: "one-sided", ...over });
@@ -56,14 +56,14 @@ describe("the size of a step", () => {
     expect(directionsOf(sizeFor(many, jobOf({ estimator: "two-sided" })))).toBe(64);
   });
 
-  it("of a probe gives everybody something to do, as far as its budget is large enough", () => {
-    const sizes = [1, 4, 5, 64, 10_000].map((workers) => directionsOf(probingSize(workers, jobOf())));
+  it("of the first steps gives everybody something to do, as far as its budget is large enough", () => {
+    const sizes = [1, 4, 5, 64, 10_000].map((workers) => directionsOf(firstSize(workers, jobOf())));
     expect(sizes).toEqual([16, 16, 16, 256, 1024]);
     const stop = { target: null, patience: null, forwards: 6400 };
-    expect(directionsOf(probingSize(64, jobOf({ stop })))).toBe(64);
-    expect(directionsOf(probingSize(64, jobOf({ stop, estimator: "two-sided" })))).toBe(32);
-    expect(probingSize(64, jobOf({ groups: 3, directionsLog2: 4 }))).toEqual({ groups: 3, directionsLog2: 4 });
-    expect(probingSize(1, jobOf({ groups: 3 }))).toEqual({ groups: 3, directionsLog2: 4 });
+    expect(directionsOf(firstSize(64, jobOf({ stop })))).toBe(64);
+    expect(directionsOf(firstSize(64, jobOf({ stop, estimator: "two-sided" })))).toBe(32);
+    expect(firstSize(64, jobOf({ groups: 3, directionsLog2: 4 }))).toEqual({ groups: 3, directionsLog2: 4 });
+    expect(firstSize(1, jobOf({ groups: 3 }))).toEqual({ groups: 3, directionsLog2: 4 });
   });
 
   it("leaves a budget of forward passes enough steps to be steered", () => {

@@ -40,20 +40,20 @@ export const directionsOf = ({ groups, directionsLog2 }: Size): number => groups
 /** The directions of a step that suit a swarm and a budget. */
 export function directionsFor({ workers, speed, overhead }: Swarm, job: Manifest["job"]): number {
   const fastest = Math.sqrt(overhead * speed * DIRECTIONS_KNEE);
-  return Math.min(Math.max(fastest, busyAt(workers, job)), affordable(job, STEPS_MIN), DIRECTIONS_MAX);
+  return Math.max(Math.min(Math.max(fastest, busyAt(workers, job)), affordable(job, STEPS_MIN), DIRECTIONS_MAX), 2 ** GROUP_LOG2);
 }
 
 /** The size of a step for a swarm, as far as the job file leaves it open. */
 export const sizeFor = (swarm: Swarm, job: Manifest["job"]): Size => sizeNear(directionsFor(swarm, job), job);
 
-/** The size of a probe's steps, of which it has few: everybody there measures, where the budget is large enough for it. */
-export function probingSize(workers: number, job: Manifest["job"]): Size {
+/** The size of the first steps, of which there are few: everybody there measures, where the budget is large enough for it. */
+export function firstSize(workers: number, job: Manifest["job"]): Size {
   const usual = { groups: job.groups ?? 1, directionsLog2: job.directionsLog2 ?? GROUP_LOG2 };
   const wanted = Math.min(busyAt(workers, job), affordable(job, PROBES_MIN), DIRECTIONS_MAX);
   return wanted > directionsOf(usual) ? sizeNear(wanted, job) : usual;
 }
 
-/** Directions for so many workers: who has nothing to do is of no use. */
+/** Directions for so many workers: who has nothing to do is of no use. Rounding may leave out the slowest. */
 const busyAt = (workers: number, { estimator }: Manifest["job"]) => workers * (estimator === "one-sided" ? CENTRE_MIN : 1);
 
 /** Directions of a step of which the budget holds so many. */
@@ -93,8 +93,9 @@ const EPSILON_LOG2_MAX = -7;
 export function epsilonFor({ job, objective, tensors }: Manifest, rate: number, directions: number): number {
   if (job.epsilonLog2 !== null) return job.epsilonLog2;
   const { min, max } = effectiveExponents(tensors);
-  if (movesByJumps(objective)) return Math.min(Math.max(JUMPS_EPSILON_LOG2, -min), 20 - max);
-  return Math.min(Math.max(Math.round(Math.log2(rate * Math.sqrt(directions))), EPSILON_LOG2_MIN, -min), EPSILON_LOG2_MAX, 20 - max);
+  const followed = Math.round(Math.log2(rate * Math.sqrt(directions)));
+  const wanted = movesByJumps(objective) ? JUMPS_EPSILON_LOG2 : Math.min(Math.max(followed, EPSILON_LOG2_MIN), EPSILON_LOG2_MAX);
+  return Math.min(Math.max(wanted, -min), 20 - max);
 }
 
 /** A step costs this at least besides measuring: a commit is signed, written, sent and applied. */

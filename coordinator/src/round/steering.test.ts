@@ -109,7 +109,7 @@ describe("after the probe", () => {
     const lowest = game.here();
     for (let n = 0; n < 3; n++) {
       game.answer();
-      game.losses.set(game.history().lastStep, lowest + 1e-4 * (n % 2));
+      game.losses.set(game.history().lastStep, lowest + 1e-4 * (1 + (n % 2)));
       game.evaluate();
     }
     expect(game.kinds().slice(-2)).toEqual(["end", "restore"]);
@@ -151,6 +151,41 @@ describe("after the probe", () => {
         expect([stepOf(again.history().branch), again.job.round.phase]).toEqual([best, "finished"]);
       }
     }
+  });
+
+  it("of states that tie the last one is kept", () => {
+    const game = probed({ ...PINNED, steps: 14, evaluateEvery: 1 });
+    game.turn();
+    const lowest = game.here();
+    while (game.job.round.phase !== "finished") {
+      game.answer();
+      game.losses.set(game.history().lastStep, lowest);
+      game.evaluate();
+    }
+    expect([stepOf(game.history().branch), game.kinds().at(-1)]).toEqual([13, "rate"]);
+  });
+
+  it("a crash between the way back and its rate leaves a restart to halve it", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 1 });
+    const { rate } = game.history().settings as Settings;
+    game.turn();
+    for (const loss of [0.9, 0.95]) {
+      game.answer();
+      game.losses.set(game.history().lastStep, loss);
+      game.evaluate();
+    }
+    const cut = (game.history().decisions.at(-1) as { seq: number }).seq;
+    const again = play({ ...PINNED, evaluateEvery: 1 }, { ledger: game.job.ledger.slice(0, cut), pem: game.job.pem });
+    expect(again.history().settings?.rate).toBe(rate / 2);
+    expect(again.kinds().slice(-2)).toEqual(["restore", "rate"]);
+  });
+
+  it("a restart right after the probe evaluates what it has left", () => {
+    const game = probed({ ...PINNED, evaluateEvery: 2 });
+    const from = stepOf(game.history().branch);
+    const cut = (game.history().decisions.at(-1) as { seq: number }).seq + 1;
+    const again = play({ ...PINNED, evaluateEvery: 2 }, { ledger: game.job.ledger.slice(0, cut), pem: game.job.pem });
+    expect([stepOf(again.history().branch), again.history().evaluations.at(-1)?.step]).toEqual([from, from]);
   });
 
   it("a target that was reached is where the job ends, though steps behind it have left it and another state has a lower loss", () => {

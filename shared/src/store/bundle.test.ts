@@ -82,11 +82,11 @@ const ENTRIES: Entry[] = [
 ];
 
 /** Signs entries one after the other, each on the one before. */
-function signed(entries: readonly (Entry | null)[], key = signingKey): Uint8Array[] {
-  let [seq, prevHash, epoch] = [0, JOB, 0];
+function signed(entries: readonly (Entry | null)[], key = signingKey, jobId = JOB): Uint8Array[] {
+  let [seq, prevHash, epoch] = [0, jobId, 0];
   return entries.map((entry) => {
     if (entry?.kind === "epoch") epoch = entry.epoch;
-    const announcement = createAnnouncement({ jobId: JOB, epoch, seq, prevHash, entry, task: null }, key);
+    const announcement = createAnnouncement({ jobId, epoch, seq, prevHash, entry, task: null }, key);
     if (entry !== null) [seq, prevHash] = [seq + 1, announcement.hash];
     return announcement.bytes;
   });
@@ -101,8 +101,8 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 /** Writes a bundle from pages of four entries. */
-const write = (ledger: readonly Uint8Array[], initialFile = join(dir, "initial")) =>
-  writeBundle(join(dir, "out"), { manifestBytes: MANIFEST_BYTES, initialFile, range: (fromSeq) => ledger.slice(fromSeq, fromSeq + 4) });
+const write = (ledger: readonly Uint8Array[], initialFile = join(dir, "initial"), manifest = MANIFEST_BYTES) =>
+  writeBundle(join(dir, "out"), { manifestBytes: manifest, initialFile, range: (fromSeq) => ledger.slice(fromSeq, fromSeq + 4) });
 const readBack = (name: string) => readFileSync(join(dir, "out", name));
 const readLines = () => readBack("ledger.jsonl").toString("utf8").split("\n").slice(0, -1);
 /** The fields of a line that the tests look at. */
@@ -115,6 +115,20 @@ describe("a bundle", () => {
     expect(readdirSync(dir).sort()).toEqual(["initial", "out"]);
     expect(Uint8Array.from(readBack("manifest.json"))).toEqual(MANIFEST_BYTES);
     expect(readBack("initial.bin").equals(readFileSync(join(dir, "initial")))).toBe(true);
+  });
+
+  it("takes an evaluation of a state that training set out from, though it is no checkpoint and comes after the next commit", () => {
+    const bytes = manifestBytes({ ...MANIFEST, job: { ...MANIFEST.job, evaluateEvery: 4 } });
+    const found = { ...(ENTRIES[1] as Extract<Entry, { kind: "rate" }>), why: "found" };
+    const ways: Entry[][] = [
+      [commit(0), commit(1), restore(0, after(0)), found, commit(2), evaluation(0, after(0))],
+      [commit(0), found, commit(1), evaluation(0, after(0))],
+    ];
+    for (const way of ways) {
+      const ledger = signed([ENTRIES[0] as Entry, evaluation(-1, after()), ...way], signingKey, sha256Hex(bytes));
+      expect(write(ledger, undefined, bytes)).toMatchObject({ ok: true, entries: way.length + 2 });
+      rmSync(join(dir, "out"), { recursive: true });
+    }
   });
 
   it("says every entry in a line; a state hash stands only where it is the state after that line", () => {

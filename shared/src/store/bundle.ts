@@ -126,6 +126,8 @@ function advance(
     reset();
     parameters.replay(branchTo(history.branch));
   }
+  // A state that training sets out from may be evaluated while it goes on.
+  if (entry.kind === "restore" || (entry.kind === "rate" && entry.why !== "")) states.set(stepOf(history.branch), parameters.stateHash());
   if (entry.kind !== "restore" && entry.kind !== "evaluation") return null;
   const is = entry.step === stepOf(history.branch) ? parameters.stateHash() : states.get(entry.step);
   return is === entry.stateHash ? null : `it states the state hash ${entry.stateHash}, the replay gives ${is ?? "no state of that step"}`;

@@ -132,7 +132,7 @@ function onAnnouncement(me: Volunteer, event: Extract<VolunteerEvent, { kind: "a
     // A checkpoint passed while catching up is history: only the state we stand at is worth its hash.
     else if (effect.kind === "apply") out.push(...move(me).filter(({ kind }) => kind !== "checkpoint" || event.source !== "disk"));
     else if (effect.kind !== "checkpoint") out.push(effect);
-    // Of an end: theta goes to the state that the job ends in, and nothing follows that would tell its hash.
+    // Of an end: theta goes to where the ledger stands, and no task follows that would take it there.
     else if (me.replica.history.ended !== null) out.push(...move(me), effect);
     if (effect.kind === "restore") me.theta = me.replica.history.branch;
   }
