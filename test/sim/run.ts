@@ -9,18 +9,27 @@ import { MUTATIONS } from "./mutations.ts";
 import { reportScale } from "./scale.ts";
 import { simulate } from "./simulate.ts";
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", default: "1" },
-    workers: { type: "string" },
-    steps: { type: "string" },
-    count: { type: "string" },
-    mutate: { type: "string" },
-    scale: { type: "boolean", default: false },
-    report: { type: "string" },
-    quiet: { type: "boolean", default: false },
-  },
-});
+const OPTIONS = {
+  seed: { type: "string", default: "1" },
+  workers: { type: "string" },
+  steps: { type: "string" },
+  count: { type: "string" },
+  mutate: { type: "string" },
+  scale: { type: "boolean", default: false },
+  report: { type: "string" },
+  quiet: { type: "boolean", default: false },
+} as const;
+
+const { values } = options();
+
+function options() {
+  try {
+    return parseArgs({ options: OPTIONS });
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(1);
+  }
+}
 
 function whole(name: string, text: string | undefined, most: number): number | undefined {
   if (text === undefined) return undefined;
