@@ -152,6 +152,7 @@ async function fill(spec: JobSpec, dir: string, startTrial: () => Evaluator): Pr
     tensors: built.tensors.map(({ name, shape, q, gain }) => ({ name, shape: [...shape], q, gain })),
     job: {
       ...courseOf(spec),
+      ...(built.epsilonLog2 !== null && { epsilonLog2: built.epsilonLog2 }),
       batch: spec.batch,
       estimator: spec.estimator,
       rule: spec.rule,

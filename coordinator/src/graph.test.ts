@@ -196,6 +196,13 @@ describe("an int8 base", () => {
     expect(faultOf(made, { trained, epsilonLog2: -8, gains: [{ pattern: "*.lora_*", gain: 2 }] })).toBeNull();
   });
 
+  it("says what it has to be measured by where the job leaves that open", () => {
+    const open = { trained, rate: undefined };
+    expect(built(quantizedOf("int8"), open).epsilonLog2).toBe(-6);
+    expect(built(quantizedOf("int8"), { ...open, epsilonLog2: -5 }).epsilonLog2).toBeNull();
+    expect(built(quantizedOf("4-bit"), open).epsilonLog2).toBeNull();
+  });
+
   it("of 4 bits bears any", () => {
     expect(built(quantizedOf("4-bit"), { trained, epsilonLog2: -12 }).adapters).toMatchObject([{ kind: "4-bit" }]);
   });

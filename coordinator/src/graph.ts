@@ -3,7 +3,7 @@
  * and what fills each input. Everything that cannot be trained faithfully is refused with the node or tensor and the remedy.
  */
 import type { LoadedTokenizer } from "@zoswarm/shared/data/tokenizer";
-import { refuseEpsilon } from "@zoswarm/shared/model/base";
+import { INT8_EPSILON_LOG2_MIN, refuseEpsilon, roundsActivations } from "@zoswarm/shared/model/base";
 import { openModel } from "@zoswarm/shared/model/file";
 import { type Externalized, externalizeFrozen } from "@zoswarm/shared/model/freeze";
 import { addHead } from "@zoswarm/shared/model/head";
@@ -37,6 +37,8 @@ export interface BuiltGraph {
   /** `classes` is 0 where neither model nor job file say how many: then the data does. */
   objective: Objective;
   adapters: Adapter[];
+  /** What a job that leaves the choice has to be measured by, whatever its rate, since its base rounds; null where anything will do. */
+  epsilonLog2: number | null;
   /** Values before the output that is read, which could be read instead. */
   before: string[];
 }
@@ -61,8 +63,10 @@ export function buildGraph(
   if (!headed.ok) return headed;
   const asked = objectiveOf(job, headed.name, headed.model, { tokenizer, reward });
   if (!asked.ok) return asked;
-  const isJumpy = job.rate === undefined && movesByJumps(asked.objective);
-  const { epsilonLog2 = isJumpy ? JUMPS_EPSILON_LOG2 : USUAL.epsilonLog2, gains } = job;
+  const isOpen = job.rate === undefined && job.epsilonLog2 === undefined;
+  const rounded = isOpen && roundsActivations(headed.model) !== undefined ? INT8_EPSILON_LOG2_MIN : null;
+  const jumps = isOpen && movesByJumps(asked.objective) ? JUMPS_EPSILON_LOG2 : null;
+  const { epsilonLog2 = rounded ?? jumps ?? USUAL.epsilonLog2, gains } = job;
   const coarse = refuseEpsilon(headed.model, epsilonLog2 + Math.max(0, ...gains.map(({ gain }) => gain)));
   if (coarse !== undefined) return coarse;
   const adapted = withAdapters(headed.model, job, seed);
@@ -90,6 +94,7 @@ export function buildGraph(
     features: signature.features,
     objective: asked.objective,
     adapters: adapted.adapters,
+    epsilonLog2: rounded,
     before: valuesBefore(headed.model, headed.name, BEFORE_MAX),
   };
 }
