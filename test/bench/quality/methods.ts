@@ -23,6 +23,8 @@ export interface Method {
 
 /** Held-out losses are taken about every so many forward passes. */
 const LOOK_EVERY = 64;
+/** And after each step that takes so many or more: a look may cost as much as forty of them. */
+const LOOK_EACH_FROM = 16;
 /** Of a forward pass on this kind of machine, and of a message's way: for the size of steps, which follows them. */
 export const PACE = { forwardSeconds: 0.01, delaySeconds: 0.005 } as const;
 
@@ -67,7 +69,14 @@ export function fixed(lab: Lab, name: string, job: Partial<Manifest["job"]>): Me
       const steps = Math.floor(forwards / each);
       const stop = { target: null, patience: null, forwards: null };
       const { curve } = await runSwarm({
-        ...{ lab, seed, job: { ...settings, steps, stop, evaluateEvery: 1e6 }, workers: 1, ...PACE, lookEvery: Math.min(LOOK_EVERY, each) },
+        ...{
+          lab,
+          seed,
+          job: { ...settings, steps, stop, evaluateEvery: 1e6 },
+          workers: 1,
+          ...PACE,
+          lookEvery: each < LOOK_EACH_FROM ? LOOK_EVERY : Math.min(LOOK_EVERY, each),
+        },
       });
       return { seed, curve };
     },
