@@ -56,9 +56,6 @@ function oursOf(lab: Lab, name: JobName): Method[] {
     fixed(lab, `group of ${2 ** directionsLog2}, ${label}`, { directionsLog2, ...rest });
   const twoPlain = { estimator: "two-sided", rule: "plain", rate: plain } as const;
   const oneSided = { estimator: "one-sided", rule: "normalised", rate: normalised } as const;
-  // A forward pass of the demo's encoder takes four times as long: the ones that tell most.
-  if (name === "demo")
-    return [...[0, 4].map((m) => of("two-sided, plain", m, twoPlain)), ...[4, 6, 8].map((m) => of("one-sided, normalised", m, oneSided))];
   return [
     ...[0, 2, 4, 6, 8].map((m) => of("two-sided, plain", m, twoPlain)),
     ...[4, 6].map((m) => of("two-sided, normalised", m, { ...twoPlain, rule: "normalised", rate: normalised })),
