@@ -209,6 +209,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   /** Once the evaluator stands where the ledger does: a restore may come last. */
   async function finish(): Promise<void> {
     stateHash = (await evaluator.call("stateHash", null)).stateHash;
+    standby?.finish();
     done.resolve("finished");
   }
 

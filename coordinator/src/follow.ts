@@ -12,18 +12,31 @@ import { type LedgerStore, openLedgerStore } from "@zoswarm/shared/store/ledgers
 import { keepSuccessor } from "@zoswarm/shared/store/successor";
 import { filesOf, type JobFolder, readFolder, readFolderKey } from "./folder.ts";
 
-/** Copies what is missing of the folder, then follows. Resolves when the coordinator cannot be asked; throws where it may not go on. */
-export async function followAll(asking: StandbyAsking, shared: readonly StandbyFile[], dir: string, signal: AbortSignal): Promise<void> {
+/**
+ * Copies what is missing of the folder, then follows. Resolves when the coordinator cannot be asked any more, or has finished the job
+ * and all of it is here; throws where it may not go on.
+ */
+export async function followAll(
+  asking: StandbyAsking,
+  shared: readonly StandbyFile[],
+  dir: string,
+  signal: AbortSignal,
+): Promise<"ended" | "finished"> {
   // The file that makes the folder a job's comes last.
   const spec = (name: string) => Number(join(dir, name) === filesOf(dir).spec);
-  for (const file of [...shared].sort((one, other) => spec(one.name) - spec(other.name))) if (!(await copyFile(asking, file, dir))) return;
+  for (const file of [...shared].sort((one, other) => spec(one.name) - spec(other.name)))
+    if (!(await copyFile(asking, file, dir))) return "ended";
   const folder = readFolder(dir);
   if (!folder.ok) throw new Error(folder.message);
   readFolderKey(folder);
   console.log(`has the folder of job "${folder.manifest.name}" ${folder.jobId.slice(0, 12)}`);
   const store = openLedgerStore(filesOf(dir).ledger);
   try {
-    while (!signal.aborted && (await follow(asking, folder, store)) === "rewound");
+    for (;;) {
+      const end = await follow(asking, folder, store);
+      if (end !== "rewound") return end;
+      if (signal.aborted) return "ended";
+    }
   } finally {
     await store.close();
   }
@@ -54,7 +67,7 @@ async function copyFile(asking: StandbyAsking, { name, bytes }: StandbyFile, dir
 }
 
 /** Follows from what is on disk, as a start does; "rewound" where that was cut. */
-async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerStore): Promise<"rewound" | "ended"> {
+async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerStore): Promise<"rewound" | "ended" | "finished"> {
   const key = commitVerifier(folder.manifest.commitKey);
   const replica: Replica = createReplica(folder.jobId, folder.manifest.job);
   const broken = receiveStored(replica, store.range, key);
@@ -66,7 +79,7 @@ async function follow(asking: StandbyAsking, folder: JobFolder, store: LedgerSto
   let last = "";
   for (let fromSeq = Math.max(0, replica.history.nextSeq - 1); ; ) {
     const answer = await asking.follow(fromSeq);
-    if (!answer.ok) return "ended";
+    if (!answer.ok) return answer.code === "not-found" ? "finished" : "ended";
     const askedFrom = fromSeq;
     if (answer.announcements.length === 0 && fromSeq < replica.history.nextSeq) {
       // It lacks what stands here: it took over further back, or it has lost it and would sign other entries in its place.

@@ -18,11 +18,12 @@ import { beginEpoch } from "./promote.ts";
 import { type RunOptions, runFolder } from "./run.ts";
 
 /** How it ended, and the lease if that is why. */
-type Stood = { ok: true; ended: "stopped" | "handed-over" } | { ok: true; ended: "leased"; lease: Lease };
+type Stood = { ok: true; ended: "stopped" | "handed-over" | "finished" } | { ok: true; ended: "leased"; lease: Lease };
 
 const ENDED = {
   stopped: "stopped; the same command goes on from here",
   "handed-over": "handed over: the promote command goes on",
+  finished: "the job is finished, and all of it is here",
   leased: "the lease is free, and taken: this standby takes over",
 } as const;
 
@@ -33,7 +34,7 @@ const PROMOTE_LOOK_MS = 200;
 const LEASE_PAUSE_MS = 2_000;
 
 /**
- * Follows a coordinator until it is stopped, its folder is asked for, or it gets the lease that the coordinator held: then it runs the
+ * Follows a coordinator until the job is finished, it is stopped, its folder is asked for, or it gets the lease that the coordinator held: then it runs the
  * job itself. Expected failures are values.
  */
 export async function standby(address: string, options: RunOptions): Promise<{ ok: true } | Fault<string>> {
@@ -103,6 +104,7 @@ async function stand(
         return greeted.code === "refused" ? { ...greeted, ...none } : greeted;
       }
       const ended = followAll(asking, greeted.files, dir, signal)
+        .then((how) => how === "finished" && end.resolve({ ok: true, ended: how }))
         .catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }))
         .finally(() => asking.close());
       return { ok: true, ended };

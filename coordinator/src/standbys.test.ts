@@ -48,6 +48,18 @@ test("what the standby asks for next is what it has, and no more is visible", as
   await store.close();
 });
 
+test("a finished job's standby is told so once it has everything, and not before", async () => {
+  const { store, link, asking } = await pair(2);
+  const held = asking.follow(2);
+  await link.durable(2);
+  link.finish();
+  expect(await held).toMatchObject({ ok: false, code: "not-found" });
+  expect(await asking.follow(1)).toMatchObject({ ok: true, announcements: [Uint8Array.of(1)] });
+  expect(await asking.follow(2)).toMatchObject({ ok: false, code: "not-found" });
+  asking.close();
+  await store.close();
+});
+
 test("a standby with more entries than the coordinator has not said that it has the coordinator's", async () => {
   const { store, said, link, asking } = await pair(3);
   for (let tries = 0; tries < 2; tries++) expect(await asking.follow(5)).toEqual({ ok: true, announcements: [] });

@@ -26,6 +26,8 @@ export interface StandbyLink {
   visible(length: number): number;
   /** Tells that the ledger grew. */
   grew(): void;
+  /** Tells that nothing follows any more: the standby is told so once it has everything. */
+  finish(): void;
   /** Where workers will find the standby once it is promoted. */
   addresses(): readonly string[];
   /** What the coordinator waits for, in words; null where it does not. */
@@ -49,10 +51,11 @@ export async function openStandby(
   let addresses: string[] = [];
   let isAway = false;
   let isAhead = false;
+  let isFinished = false;
   const waiters: { seq: number; resolve: () => void }[] = [];
   const grown = new Set<() => void>();
 
-  async function follow(nextSeq: number): Promise<Uint8Array> {
+  async function follow(nextSeq: number): Promise<Uint8Array | undefined> {
     // What it has beyond this ledger is another history: that it has ours as well is not said, and it looks further back now.
     if (nextSeq > store.length()) {
       if (!isAhead) log(`WARNING: the standby has ${nextSeq} ledger entries or more, this coordinator ${store.length()}`);
@@ -61,7 +64,8 @@ export async function openStandby(
     }
     acked = nextSeq;
     for (let i = waiters.length - 1; i >= 0; i--) if ((waiters[i]?.seq ?? 0) <= acked) waiters.splice(i, 1)[0]?.resolve();
-    if (store.length() <= nextSeq) await untilGrown();
+    if (store.length() <= nextSeq && !isFinished) await untilGrown();
+    if (store.length() <= nextSeq && isFinished) return undefined;
     return packAnnouncements(store.range(nextSeq));
   }
   function untilGrown(): Promise<void> {
@@ -92,6 +96,10 @@ export async function openStandby(
     }
   });
 
+  const grew = () => {
+    for (const on of [...grown]) on();
+  };
+
   return {
     mode,
     async durable(seq) {
@@ -106,8 +114,10 @@ export async function openStandby(
       isAway = false;
     },
     visible: (length) => (mode === "async" ? length : Math.min(length, acked)),
-    grew() {
-      for (const on of [...grown]) on();
+    grew,
+    finish() {
+      isFinished = true;
+      grew();
     },
     addresses: () => addresses,
     waiting: () => (isAway ? awayText(peerId) : null),

@@ -149,7 +149,7 @@ test("in mode sync a coordinator whose standby is away announces nothing, says s
   await coordinator.line(/^WARNING: the standby \S+ does not answer, so nothing is announced/);
   expect(await (await fetch(`${page}/healthz`)).text()).toMatch(/the standby \S+ does not answer/);
   const seen = coordinator.lines.length;
-  startStandby(address, standbyPort);
+  const back = startStandby(address, standbyPort);
   const again = /^the standby has everything again/;
   await coordinator.line(again);
   // What follows that line may have come with it.
@@ -159,6 +159,8 @@ test("in mode sync a coordinator whose standby is away announces nothing, says s
   );
   expect(waited.filter((line) => line.startsWith("step "))).toEqual([]);
   await finished(coordinator, workers);
+  await back.line(/^the job is finished, and all of it is here/);
+  expect(await back.ended).toEqual({ code: 0, signal: null });
 });
 
 test("in mode async a promotion may drop the last steps: workers go back to what the standby had, and record it", async () => {

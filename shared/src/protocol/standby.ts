@@ -17,7 +17,8 @@ const follow = z.tuple([z.literal(2), u32]).transform(([, nextSeq]) => ({ kind: 
 const request = z.union([greet, chunk, follow]);
 /**
  * `greet`: where workers will find it once it is promoted; answered with the folder's files. `chunk`: a piece of one. `follow`: the
- * standby has everything before `nextSeq` on its disk; answered with what comes then, after a wait where that is nothing yet.
+ * standby has everything before `nextSeq` on its disk; answered with what comes then, after a wait where that is nothing yet,
+ * or with "not-found" where the job is finished.
  */
 export type StandbyRequest = z.output<typeof request>;
 
