@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { coordinatorArgs, createProcesses, joinAddress, pageAddress, type Running, workerArgs } from "./processes.ts";
+import { coordinatorArgs, createProcesses, joinAddress, pageAddress, portToKeep, type Running, workerArgs } from "./processes.ts";
 import { replayByReference } from "./reference.ts";
 import { writeTinyJob } from "./tinyjob.ts";
 
@@ -97,15 +97,16 @@ test("it finds its rate by a probe, goes back, trains with what was found and en
 
 test("one whose coordinator is killed in the middle of the probe begins it again from the initial state, and comes to one end", async () => {
   // A step of so many directions takes a while: the kill finds the probe under way.
-  const job = await jobOf({ steps: 40, directionsLog2: 9 });
-  const first = startCoordinator(job);
+  const job = await jobOf({ steps: 40, directionsLog2: 11 });
+  const port = await portToKeep();
+  const start = () => processes.start("coordinator", coordinatorArgs(job, data(), [], port));
+  const first = start();
   const address = await joinAddress(first);
   const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
   await first.line(/^decided after step 1: .*: a trial/);
   first.kill("SIGKILL");
   await first.ended;
-  const port = /\/tcp\/(\d+)/.exec(address)?.[1];
-  const second = processes.start("coordinator", [...coordinatorArgs(job, data()), "--listen", `/ip4/127.0.0.1/tcp/${port}`]);
+  const second = start();
   const entries = await expectOneEnd(second, workers);
   const steps = entries.flatMap(({ kind, step }) => (kind === "commit" ? [step] : []));
   expect(steps).toEqual(Array.from({ length: 40 }, (_, step) => step));

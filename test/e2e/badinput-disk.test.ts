@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { refusalOf, treeOf } from "./badinput.ts";
-import { coordinatorArgs, createProcesses, joinAddress, workerArgs } from "./processes.ts";
+import { coordinatorArgs, createProcesses, joinAddress, portToKeep, workerArgs } from "./processes.ts";
 import { writeTinyJob } from "./tinyjob.ts";
 
 const processes = createProcesses();
@@ -127,7 +127,9 @@ describe.skipIf(!SMALL_DISKS)("a full disk", () => {
   it("ends a worker that has begun, and nobody else", async () => {
     const { job } = await writeTinyJob(join(dir, "job"), { job: { steps: 100_000 } });
     mount(disk, 8000);
-    const first = processes.start("coordinator", coordinatorArgs(job, join(dir, "data")));
+    const port = await portToKeep();
+    const start = () => processes.start("coordinator", coordinatorArgs(job, join(dir, "data"), [], port));
+    const first = start();
     const address = await joinAddress(first);
     const worker = processes.start("worker", workerArgs(address, join(disk, "worker")));
     await worker.line(/^step 5\//);
@@ -136,8 +138,7 @@ describe.skipIf(!SMALL_DISKS)("a full disk", () => {
     await first.ended;
     await worker.line(/^the connection ended/);
     fill(join(disk, "filling"));
-    const port = /\/tcp\/(\d+)\//.exec(address)?.[1];
-    const again = processes.start("coordinator", coordinatorArgs(job, join(dir, "data"), ["--listen", `/ip4/127.0.0.1/tcp/${port}`]));
+    const again = start();
     expect(await worker.ended, worker.lines.join("\n")).toEqual({ code: 1, signal: null });
     expect(worker.errors).toEqual([expect.stringMatching(/^the disk that holds \S+\/disk\/worker has 0\.0 MB free and the ledger needs/)]);
     const other = processes.start("worker", workerArgs(address, join(dir, "other")));

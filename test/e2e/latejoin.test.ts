@@ -92,7 +92,8 @@ test("newcomers take the snapshot where their own speeds promise more of it, one
 });
 
 test("a volunteer that keeps snapshots writes the very ones that the coordinator writes, as many as it keeps", async () => {
-  const { job } = await writeTinyJob(dir, { job: { steps: 100, evaluateEvery: 4 } });
+  // Steps are long enough for each snapshot to be written before the next is due, and the last one before the end.
+  const { job } = await writeTinyJob(dir, { job: { steps: 108, directionsLog2: 8, evaluateEvery: 4 } });
   const coordinator = processes.start("coordinator", coordinatorArgs(job, join(dir, "data")));
   const ada = processes.start("worker", workerArgs(await joinAddress(coordinator), join(dir, "ada"), ["--keep-snapshots"]));
   expect(await ada.ended).toEqual({ code: 0, signal: null });

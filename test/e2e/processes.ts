@@ -1,5 +1,6 @@
 /** Coordinators and workers as a person starts them: real operating-system processes whose lines can be awaited. Nothing is left behind. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -66,9 +67,29 @@ export function createProcesses(): Processes {
   };
 }
 
-/** Arguments of a coordinator on free ports of loopback, with its data in `data`. */
-export function coordinatorArgs(job: string, data: string, more: readonly string[] = []): string[] {
-  return ["run", job, "--data", data, "--http", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0", ...more];
+/** How many ports this process has given out. */
+let given = 0;
+
+/**
+ * A port for a coordinator that is to come back to it. It is below those that the system hands out by itself, so that while nobody
+ * listens on it no other connection is given it either; files that are tested at the same time have other ones.
+ */
+export async function portToKeep(): Promise<number> {
+  for (;;) {
+    const port = 10_000 + ((97 * process.pid + given++) % 20_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
+
+/** Arguments of a coordinator on loopback, at `port` or a free one, with its data in `data`. */
+export function coordinatorArgs(job: string, data: string, more: readonly string[] = [], port = 0): string[] {
+  return ["run", job, "--data", data, "--http", "127.0.0.1:0", "--listen", `/ip4/127.0.0.1/tcp/${port}`, ...more];
 }
 
 /** Arguments of a worker of one thread. */

@@ -53,7 +53,7 @@ describe("a reward", () => {
     const code = `
       const { loadReward } = await import(${JSON.stringify(new URL("reward.ts", import.meta.url).href)});
       const { parentPort } = await import("node:worker_threads");
-      const { reward } = await loadReward(${JSON.stringify(`function reward({ label }) { if (label) return label; ${UNCOUNTED} }`)}, { clockMsMax: 50 });
+      const { reward } = await loadReward(${JSON.stringify(`function reward({ label }) { if (label) return label; ${UNCOUNTED} }`)}, { clockMsMax: 1_000 });
       parentPort.postMessage([1, 0, 2].map((label) => reward.score({ label }).code ?? label));`;
     const thread = new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`));
     const answer = await new Promise((resolve, reject) => thread.once("message", resolve).once("error", reject));

@@ -70,7 +70,9 @@ test("what a crash left is no hold, even where its number is that of a process t
 
 test("of many that start at once after a crash, one holds the folder", async () => {
   const first = await holder();
+  const ended = once(first, "exit");
   first.kill("SIGKILL");
+  await ended;
   const rivals = await Promise.all(Array.from({ length: 6 }, () => starter()));
   try {
     expect(rivals.map(({ ok }) => ok).sort()).toEqual([false, false, false, false, false, true]);

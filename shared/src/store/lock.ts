@@ -8,6 +8,9 @@ import { DatabaseSync } from "node:sqlite";
 
 export type Locked = { ok: true; release: () => void } | { ok: false; code: "folder-in-use"; message: string };
 
+/** How long it tries: two that start at the same instant can refuse each other, and neither would have it. */
+const TRY_MS = 100;
+
 /** SQLite's code for a file that another connection has locked. */
 const BUSY = 5;
 
@@ -19,7 +22,7 @@ export function lockFolder(dir: string): Locked {
   const holder = join(dir, "process.pid");
   let lock: DatabaseSync | undefined;
   try {
-    lock = new DatabaseSync(join(dir, "process.lock"), { timeout: 0 });
+    lock = new DatabaseSync(join(dir, "process.lock"), { timeout: TRY_MS });
     lock.exec("BEGIN EXCLUSIVE");
     writeFileSync(holder, String(process.pid));
   } catch (error) {
