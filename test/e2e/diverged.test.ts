@@ -77,7 +77,7 @@ test("parameters that were changed are noticed at the next checkpoint, told, rec
   await evaluator.call("replay", { commits: [{ step: 0xfffffff0, groups: [{ g: 0, m: 0, p: 30, a: [2 ** 20] }] }] });
   await coordinator.line(/ diverged: /);
   await vi.waitFor(() => expect(said).toContain("the state agrees with the ledger again"), { timeout: 60_000 });
-  expect(worker.volunteer.mismatches).toBe(0);
+  await vi.waitFor(() => expect(worker.volunteer.mismatches).toBe(0), 60_000);
   const metrics = await (await fetch(`${page}/metrics`)).text();
   expect(metrics).toMatch(/^zoswarm_divergences_total 1$/m);
   // The ledger tells of a checkpoint's state a moment after the worker has it.

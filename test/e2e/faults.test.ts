@@ -59,7 +59,7 @@ async function replayedHash(): Promise<{ hash: string; steps: number[] }> {
 
 test("a worker that is killed costs no step; restarted, it fetches what it missed", async () => {
   const steps = 600;
-  const coordinator = startCoordinator(await writeTinyJob(dir, { job: { steps } }), ["--wait-for-workers", "2"]);
+  const coordinator = startCoordinator(await writeTinyJob(dir, { job: { steps, deadlineSeconds: 2 } }), ["--wait-for-workers", "2"]);
   const address = await joinAddress(coordinator);
   const [ada, first] = [startWorker(address, "ada"), startWorker(address, "alan")];
   await coordinator.line(/^step 5\//);
