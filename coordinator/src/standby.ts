@@ -34,8 +34,8 @@ const PROMOTE_LOOK_MS = 200;
 const LEASE_PAUSE_MS = 2_000;
 
 /**
- * Follows a coordinator until the job is finished, it is stopped, its folder is asked for, or it gets the lease that the coordinator held: then it runs the
- * job itself. Expected failures are values.
+ * Follows a coordinator until the job is finished, it is stopped, its folder is asked for, or it gets the lease that the coordinator
+ * held: then it runs the job itself. Expected failures are values.
  */
 export async function standby(address: string, options: RunOptions): Promise<{ ok: true } | Fault<string>> {
   const parsed = parseAddress(address);
