@@ -13,19 +13,14 @@ import { keepSuccessor } from "@zoswarm/shared/store/successor";
 import { filesOf, type JobFolder, readFolder, readFolderKey } from "./folder.ts";
 
 /**
- * Copies what is missing of the folder, then follows. Resolves when the coordinator cannot be asked any more, or has finished the job
- * and all of it is here; throws where it may not go on.
+ * Copies what is missing of the folder, then follows. True once the job is finished and all of it is here, false when the coordinator
+ * cannot be asked any more; throws where it may not go on.
  */
-export async function followAll(
-  asking: StandbyAsking,
-  shared: readonly StandbyFile[],
-  dir: string,
-  signal: AbortSignal,
-): Promise<"ended" | "finished"> {
+export async function followAll(asking: StandbyAsking, shared: readonly StandbyFile[], dir: string, signal: AbortSignal): Promise<boolean> {
   // The file that makes the folder a job's comes last.
   const spec = (name: string) => Number(join(dir, name) === filesOf(dir).spec);
   for (const file of [...shared].sort((one, other) => spec(one.name) - spec(other.name)))
-    if (!(await copyFile(asking, file, dir))) return "ended";
+    if (!(await copyFile(asking, file, dir))) return false;
   const folder = readFolder(dir);
   if (!folder.ok) throw new Error(folder.message);
   readFolderKey(folder);
@@ -34,8 +29,7 @@ export async function followAll(
   try {
     for (;;) {
       const end = await follow(asking, folder, store);
-      if (end !== "rewound") return end;
-      if (signal.aborted) return "ended";
+      if (end !== "rewound" || signal.aborted) return end === "finished";
     }
   } finally {
     await store.close();

@@ -104,7 +104,7 @@ async function stand(
         return greeted.code === "refused" ? { ...greeted, ...none } : greeted;
       }
       const ended = followAll(asking, greeted.files, dir, signal)
-        .then((how) => how === "finished" && end.resolve({ ok: true, ended: how }))
+        .then((isFinished) => isFinished && end.resolve({ ok: true, ended: "finished" }))
         .catch((error: Error) => end.resolve({ ok: false, code: "failed", message: error.message }))
         .finally(() => asking.close());
       return { ok: true, ended };

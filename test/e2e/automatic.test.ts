@@ -23,7 +23,8 @@ const report = (name: string) => join(dir, `${name}.json`);
 const reported = async (name: string) => JSON.parse(await readFile(report(name), "utf8"));
 /** A job without a rate. */
 const jobOf = async (keys: Record<string, unknown>) => (await writeTinyJob(dir, { job: { rate: undefined, ...keys } })).job;
-const startCoordinator = (job: string) => processes.start("coordinator", coordinatorArgs(job, data(), ["--report", report("coordinator")]));
+const startCoordinator = (job: string, port = 0) =>
+  processes.start("coordinator", coordinatorArgs(job, data(), ["--report", report("coordinator")], port));
 const startWorker = (address: string, name: string) =>
   processes.start("worker", workerArgs(address, join(dir, name), ["--name", name, "--report", report(name)]));
 
@@ -99,14 +100,13 @@ test("one whose coordinator is killed in the middle of the probe begins it again
   // A step of so many directions takes a while: the kill finds the probe under way.
   const job = await jobOf({ steps: 40, directionsLog2: 11 });
   const port = await portToKeep();
-  const start = () => processes.start("coordinator", coordinatorArgs(job, data(), [], port));
-  const first = start();
+  const first = startCoordinator(job, port);
   const address = await joinAddress(first);
   const workers = { ada: startWorker(address, "ada"), alan: startWorker(address, "alan") };
   await first.line(/^decided after step 1: .*: a trial/);
   first.kill("SIGKILL");
   await first.ended;
-  const second = start();
+  const second = startCoordinator(job, port);
   const entries = await expectOneEnd(second, workers);
   const steps = entries.flatMap(({ kind, step }) => (kind === "commit" ? [step] : []));
   expect(steps).toEqual(Array.from({ length: 40 }, (_, step) => step));

@@ -89,8 +89,7 @@ test("a coordinator that is killed again and again loses nothing that it announc
   }
   expect(listening.heard.size).toBeLessThan(steps);
   const bundle = await expectOneTruth(coordinator, ["ada", "alan"], workers, steps);
-  // How much it missed depends on how soon it was connected again.
-  expect(listening.heard.size).toBeGreaterThan(150);
+  expect(listening.heard.size).toBeGreaterThan(steps / 2);
   expect(contradictions(listening.heard, bundle)).toEqual([]);
   // The check can fail: one other hash is found.
   listening.heard.get("0/5")?.add("other");

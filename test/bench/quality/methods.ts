@@ -69,14 +69,8 @@ export function fixed(lab: Lab, name: string, job: Partial<Manifest["job"]>): Me
       const steps = Math.floor(forwards / each);
       const stop = { target: null, patience: null, forwards: null };
       const { curve } = await runSwarm({
-        ...{
-          lab,
-          seed,
-          job: { ...settings, steps, stop, evaluateEvery: 1e6 },
-          workers: 1,
-          ...PACE,
-          lookEvery: each < LOOK_EACH_FROM ? LOOK_EVERY : Math.min(LOOK_EVERY, each),
-        },
+        ...{ lab, seed, job: { ...settings, steps, stop, evaluateEvery: 1e6 }, workers: 1, ...PACE },
+        lookEvery: each < LOOK_EACH_FROM ? LOOK_EVERY : Math.min(LOOK_EVERY, each),
       });
       return { seed, curve };
     },
